@@ -1,0 +1,300 @@
+"""The folder of a run: config.json, metrics.csv, model.pt and two pictures.
+
+Every file is written beside its place and renamed into it, so a reader, a power cut or a full
+disk finds the old file or the new one. model.pt is written last and decides which epoch is kept:
+rows of metrics.csv after it are dropped on reading.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import suiren as torch
+from suiren.cli import options
+from suiren.cli.errors import CommandError, first_line
+
+FORMAT = 1  # raised when an older suiren could not read the files any more
+CONFIG, METRICS, MODEL = "config.json", "metrics.csv", "model.pt"
+CURVES, CONFUSION = "curves.png", "confusion.png"
+HEADER = "epoch,loss,train_accuracy,test_accuracy,seconds"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers; config.json holds exactly this.
+
+    folder: absolute path of the pictures, None for the embedded digits; digest: of the pictures
+    (ImageSet.digest); mean, std: of each channel over the training pictures, on a 0 to 1 scale.
+    """
+
+    format: int
+    suiren: str
+    folder: str | None
+    digest: str
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str
+    image_size: int
+    seed: int
+    channels: int
+    classes: list[str]
+    train_images: int
+    test_images: int
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of metrics.csv; loss and train_accuracy are means over the epoch as it ran."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+    def row(self) -> str:
+        """The line of metrics.csv, without its end."""
+        return (
+            f"{self.epoch},{self.loss:.6f},{self.train_accuracy:.6f},"
+            f"{self.test_accuracy:.6f},{self.seconds:.3f}"
+        )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` in `path`, all of it or nothing.
+
+    Raises:
+        CommandError: it cannot be written (no permission, disk full, ...).
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {first_line(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def new_run_folder(out: str | None, name: str) -> Path:
+    """Make and return the run's folder: `out`, or the next free runs/<name>-<n>.
+
+    Raises:
+        CommandError: `out` holds something already, or the folder cannot be made.
+    """
+    try:
+        if out is not None:
+            folder = Path(out)
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise CommandError(
+                    f"{folder} is not empty; give another --out, or go on with --resume {folder}"
+                )
+            return folder
+        runs = Path("runs")
+        runs.mkdir(exist_ok=True)
+        number = 1 + max((_number(entry.name, name) for entry in runs.iterdir()), default=0)
+        while True:
+            try:
+                (runs / f"{name}-{number}").mkdir()
+                return runs / f"{name}-{number}"
+            except FileExistsError:  # another run took it in this moment
+                number += 1
+    except OSError as error:
+        place = error.filename or out or "runs"
+        raise CommandError(f"cannot make the run folder {place}: {first_line(error)}") from error
+
+
+def _number(entry: str, name: str) -> int:
+    number = entry[len(name) + 1 :] if entry.startswith(f"{name}-") else ""
+    return int(number) if number.isascii() and number.isdigit() else 0
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write config.json."""
+    text = json.dumps(asdict(config), indent=2, ensure_ascii=False)
+    # A folder name may hold bytes that are no UTF-8; JSON's own escapes keep them.
+    encoded = (text + "\n").encode("utf-8", "backslashreplace")
+    write_atomically(folder / CONFIG, encoded)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The run's config.json.
+
+    Raises:
+        CommandError: `folder` is no run folder, or the file is damaged.
+    """
+    if not folder.exists():
+        raise CommandError(f"there is no run folder {folder}")
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CommandError(f"{folder} is not a run folder: it has no {CONFIG}")
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {first_line(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{path} is damaged: not JSON ({first_line(error)})") from error
+    return _checked_config(path, content)
+
+
+def _checked_config(path: Path, content: Any) -> RunConfig:
+    if not isinstance(content, dict):
+        raise CommandError(f"{path} is damaged: it should hold an object")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise CommandError(f"{path} was written by a newer suiren; update suiren to read it")
+    values = {}
+    for field in fields(RunConfig):
+        if field.name not in content:
+            raise CommandError(f"{path} is damaged: {field.name!r} is missing")
+        try:
+            values[field.name] = _CHECKS[field.name](content[field.name])
+        except argparse.ArgumentTypeError as error:
+            raise CommandError(f"{path} is damaged: {field.name!r} {error}") from error
+    config = RunConfig(**values)
+    if not len(config.mean) == len(config.std) == config.channels:
+        raise CommandError(f"{path} is damaged: 'mean' and 'std' need {config.channels} numbers")
+    return config
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise argparse.ArgumentTypeError(f"must be text, got {value!r}")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or len(value) < 2:
+        raise argparse.ArgumentTypeError("must be a list of two names or more")
+    return [_text(item) for item in value]
+
+
+def _numbers(value: Any) -> list[float]:
+    def good(item: Any) -> bool:
+        number = isinstance(item, (int, float)) and not isinstance(item, bool)
+        return number and math.isfinite(item)
+
+    if not isinstance(value, list) or not all(good(item) for item in value):
+        raise argparse.ArgumentTypeError("must be a list of numbers")
+    return [float(item) for item in value]
+
+
+def _channels(value: Any) -> int:
+    if value not in (1, 3):
+        raise argparse.ArgumentTypeError(f"must be 1 or 3, got {value!r}")
+    return int(value)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "format": lambda value: options.integer(value, 1),
+    "suiren": _text,
+    "folder": lambda value: None if value is None else _text(value),
+    "digest": _text,
+    "model": options.model,
+    "epochs": options.epochs,
+    "batch_size": options.batch_size,
+    "lr": options.learning_rate,
+    "optimizer": options.optimizer,
+    "image_size": options.image_size,
+    "seed": options.seed,
+    "channels": _channels,
+    "classes": _texts,
+    "train_images": lambda value: options.integer(value, 1),
+    "test_images": lambda value: options.integer(value, 1),
+    "mean": _numbers,
+    "std": _numbers,
+}
+
+
+def write_metrics(folder: Path, history: list[Epoch]) -> None:
+    """Write metrics.csv."""
+    lines = [HEADER, *(epoch.row() for epoch in history)]
+    write_atomically(folder / METRICS, ("\n".join(lines) + "\n").encode())
+
+
+def read_metrics(folder: Path, epochs: int) -> list[Epoch]:
+    """The first `epochs` rows of metrics.csv.
+
+    Raises:
+        CommandError: it is missing, damaged, or has fewer rows.
+    """
+    path = folder / METRICS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {first_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} is damaged: not text") from error
+    if not lines or lines[0] != HEADER:
+        raise CommandError(f"{path} is damaged: its first line should be {HEADER}")
+    rows = lines[1 : 1 + epochs]
+    if len(rows) < epochs:
+        raise CommandError(
+            f"{path} is damaged: it has {len(rows)} epochs, {MODEL} comes after epoch {epochs}"
+        )
+    return [_read_row(path, number, line) for number, line in enumerate(rows, start=1)]
+
+
+def _read_row(path: Path, number: int, line: str) -> Epoch:
+    try:
+        first, *rest = line.split(",")
+        loss, train_accuracy, test_accuracy, seconds = (float(value) for value in rest)
+        if int(first) != number:
+            raise ValueError(f"epoch {first} where {number} should be")
+    except ValueError as error:
+        raise CommandError(f"{path} is damaged in line {number + 1}: {line!r}") from error
+    return Epoch(number, loss, train_accuracy, test_accuracy, seconds)
+
+
+def write_checkpoint(folder: Path, checkpoint: dict[str, Any]) -> None:
+    """Write model.pt."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_atomically(folder / MODEL, content.getvalue())
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """What model.pt holds: `epoch`, `model`, `optimizer` and `random_state`.
+
+    Raises:
+        CommandError: it is missing or damaged.
+    """
+    path = folder / MODEL
+    if not path.is_file():
+        raise CommandError(f"{folder} is not a complete run folder: it has no {MODEL}")
+    try:
+        checkpoint = torch.load(path, weights_only=True)
+    except Exception as error:  # damaged bytes raise almost anything inside the unpickler
+        raise CommandError(f"{path} is damaged: {first_line(error)}") from error
+    wanted = {"epoch": int, "model": dict, "optimizer": dict, "random_state": torch.Tensor}
+    for key, kind in wanted.items():
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), kind):
+            raise CommandError(f"{path} is damaged: it has no {key!r}")
+    if checkpoint["epoch"] < 0:
+        raise CommandError(f"{path} is damaged: its epoch is {checkpoint['epoch']}")
+    return checkpoint
+
+
+def load_into(target: Any, state: dict[str, Any], folder: Path) -> None:
+    """`target.load_state_dict(state)`, a mismatch being damage to model.pt."""
+    try:
+        target.load_state_dict(state)
+    except Exception as error:  # wrong names, shapes, or kinds of values
+        raise CommandError(
+            f"{folder / MODEL} is damaged or of another model: {first_line(error)}"
+        ) from error
