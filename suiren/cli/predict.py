@@ -11,10 +11,14 @@ the UCI images were made (`digit_pixels`):
    the median of its border is lighter than the middle between the darkest and the lightest
    pixel, the picture is dark on light and is inverted.
 3. The paper's brightness goes to 0 and the lightest ink to 255; what is below a third of that is
-   shadow, not ink, when looking for the digit.
-4. The box around the ink is cut out, scaled so that its height (or its width, if the digit is
-   wider than high) is 32, and set in the middle of 32x32.
-5. Blocks of 4x4 are averaged, which gives 8x8.
+   shadow, not ink.
+4. The box around the ink is cut out and drawn as ink or no ink on 64x64: at full height, at its
+   own proportions but no wider than 44 (the UCI digits leave a column free on both sides), in the
+   middle. A digit much wider than high gets width 44.
+5. Strokes are thickened to a tenth or so of the height: the UCI digits were written with a broad
+   pen. This and the width raise the share of MNIST digits recognised by the default run from 0.67
+   to 0.76; printed digits and a thin pen are further from the training images than MNIST is.
+6. The ink in blocks of 8x8 is counted, which gives 8x8.
 
 A picture of one brightness throughout has no ink and stays blank.
 """
@@ -37,8 +41,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DIGIT_DETAIL = 512  # pixels; more detail than this helps no digit
-BITMAP = 32  # side of the bitmaps that the UCI digits were counted from
 SHADOW = 85  # a third of 255
+CANVAS = 64  # twice the side of the bitmaps that the UCI digits were counted from
+WIDEST = 44  # of CANVAS, what a digit may take of its width
+INK = 110  # a pixel of the scaled digit is ink from this brightness on
+STROKE = 10.0  # width of a stroke in pixels of CANVAS, at the least
 
 DESCRIPTION = """\
 Print the class and probability of each IMAGE, as the model of the run folder RUN sees it:
@@ -140,15 +147,42 @@ def digit_pixels(image: "Image.Image") -> np.ndarray:
     rows = np.flatnonzero((ink > SHADOW).any(axis=1))
     columns = np.flatnonzero((ink > SHADOW).any(axis=0))
     box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
-    height, width = box.shape
-    scale = BITMAP / max(height, width)
-    height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    cut = Image.fromarray(box).resize((width, height), Image.Resampling.BILINEAR)
-    bitmap = np.zeros((BITMAP, BITMAP))
-    top, left = (BITMAP - height) // 2, (BITMAP - width) // 2
-    bitmap[top : top + height, left : left + width] = np.asarray(cut)
-    blocks = bitmap.reshape(8, 4, 8, 4).mean(axis=(1, 3))  # 8, 8
-    return np.rint(blocks).astype(np.uint8)
+    return _count_ink(_thicken(_centre(Image.fromarray(box))))
+
+
+def _centre(box: "Image.Image") -> np.ndarray:
+    """The digit in the middle of CANVAS x CANVAS, True where there is ink."""
+    from PIL import Image
+
+    if box.width > 1.6 * box.height:  # a digit lying down, or a stroke: keep its proportions
+        width, height = WIDEST, max(1, round(box.height * WIDEST / box.width))
+    else:
+        width, height = max(1, min(WIDEST, round(box.width * CANVAS / box.height))), CANVAS
+    scaled = np.asarray(box.resize((width, height), Image.Resampling.BILINEAR))
+    canvas = np.zeros((CANVAS, CANVAS), dtype=bool)
+    top, left = (CANVAS - height) // 2, (CANVAS - width) // 2
+    canvas[top : top + height, left : left + width] = scaled > INK
+    return canvas
+
+
+def _thicken(ink: np.ndarray) -> np.ndarray:
+    """Grow the strokes of a bool image, pixel by pixel all round, to a width of STROKE or so."""
+    from PIL import Image, ImageFilter
+
+    image = Image.fromarray((ink * 255).astype(np.uint8))
+    inside = np.asarray(image.filter(ImageFilter.MinFilter(3))) > 0
+    # A stroke of length l and width w has area l * w and a rim of 2 * l pixels.
+    width = 2 * ink.sum() / max(1, (ink & ~inside).sum())
+    for _ in range(max(0, round((STROKE - width) / 2))):
+        image = image.filter(ImageFilter.MaxFilter(3))
+    return np.asarray(image) > 0
+
+
+def _count_ink(ink: np.ndarray) -> np.ndarray:
+    """The share of ink in each block, as bytes: uint8 (8, 8)."""
+    block = CANVAS // 8
+    shares = ink.reshape(8, block, 8, block).mean(axis=(1, 3))  # 8, 8
+    return np.rint(shares * 255).astype(np.uint8)
 
 
 def _at_most(image: "Image.Image", size: int) -> "Image.Image":
