@@ -1,0 +1,169 @@
+"""What the algorithms share: the loop over parameter groups and a few forms of arithmetic.
+
+Sits between `suiren.optim.optimizer` and the files of the algorithms. An algorithm derives
+from `GroupwiseOptimizer` and writes `_update_group`, with in-place tensor operations in the
+order of PyTorch's unfused (`foreach=False`) implementation, so that results agree to rounding.
+
+Nothing in an update may read a tensor's value: that would flush the trace half-way. Numbers
+that change from step to step are Python floats; they are inputs of the compiled program, so a
+new learning rate compiles nothing anew. `foreach`, `fused` and `capturable` are accepted and
+select nothing, for the engine compiles the whole step anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import suiren
+from suiren.optim.optimizer import Optimizer
+from suiren.tensor import Tensor
+
+Number = float | Tensor
+
+
+class GroupwiseOptimizer(Optimizer):
+    """An optimizer that updates one parameter group after the other, each in `_update_group`.
+
+    With the option `differentiable` the update itself is recorded by autograd, and options
+    that are tensors (a learning rate) stay tensors, so that gradients flow through the update.
+    """
+
+    takes_sparse_gradients = False
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Performs one update of all parameters that have a gradient.
+
+        Args:
+            closure: evaluates the model anew, calls `backward()` and returns the loss.
+
+        Returns:
+            What `closure` returned, or None without one.
+        """
+        loss = None
+        if closure is not None:
+            with suiren.enable_grad():
+                loss = closure()
+        with suiren.set_grad_enabled(self.defaults.get("differentiable", False)):
+            for group in self.param_groups:
+                self._update_group(group)
+        return loss
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _gradients(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """(parameter, gradient) of the group where there is one; negated to maximize."""
+        maximize = group.get("maximize", False)
+        found = []
+        for param in group["params"]:
+            grad = param.grad
+            if grad is None:
+                continue
+            if is_sparse(grad) and not self.takes_sparse_gradients:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients, but a parameter "
+                    f"of shape {tuple(param.shape)} has one; use SGD, Adagrad or SparseAdam, or "
+                    "an embedding with sparse=False"
+                )
+            found.append((param, -grad if maximize else grad))
+        return found
+
+
+# ---- Arithmetic
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Whether a gradient is a sparse tensor."""
+    return getattr(tensor, "is_sparse", False)
+
+
+def number(value: Number, group: dict[str, Any]) -> Number:
+    """An option as a float; a tensor stays one where the update is to be differentiated."""
+    if isinstance(value, Tensor) and not group.get("differentiable", False):
+        return value.item()
+    return value
+
+
+def add_scaled_(target: Tensor, tensor: Tensor, scale: Number) -> Tensor:
+    """target += scale * tensor, with `scale` a float or a tensor of one element."""
+    if isinstance(scale, Tensor):
+        return target.add_(tensor * scale)
+    return target.add_(tensor, alpha=scale)
+
+
+def add_product_(target: Tensor, a: Tensor, b: Tensor, scale: Number) -> Tensor:
+    """target += scale * a * b, with `scale` a float or a tensor of one element."""
+    if isinstance(scale, Tensor):
+        return target.add_(a * b * scale)
+    return target.addcmul_(a, b, value=scale)
+
+
+def add_quotient_(target: Tensor, a: Tensor, b: Tensor, scale: Number) -> Tensor:
+    """target += scale * a / b, with `scale` a float or a tensor of one element."""
+    if isinstance(scale, Tensor):
+        return target.add_(a / b * scale)
+    return target.addcdiv_(a, b, value=scale)
+
+
+def decayed(grad: Tensor, param: Tensor, weight_decay: Number) -> Tensor:
+    """The gradient of the loss plus weight_decay / 2 * param**2 (an L2 penalty)."""
+    if isinstance(weight_decay, Tensor):
+        return grad + param * weight_decay
+    return grad.add(param, alpha=weight_decay) if weight_decay != 0 else grad
+
+
+def kept(tensor: Tensor, group: dict[str, Any]) -> Tensor:
+    """A buffer as operand of the update; a copy where autograd will want it at backward().
+
+    The next step changes the buffer in place, which would invalidate what autograd saved.
+    """
+    return tensor.clone() if group.get("differentiable", False) else tensor
+
+
+def real_views(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Views of complex tensors as real ones with a last axis of two; real ones as they are.
+
+    The adaptive methods treat the real and the imaginary part as two parameters.
+    """
+    if not tensors[0].is_complex():
+        return tensors
+    return tuple(suiren.view_as_real(tensor) for tensor in tensors)
+
+
+def full_state(param: Tensor, value: float) -> Tensor:
+    """A state buffer like `param`; in both parts of each element if that is complex."""
+    return suiren.full_like(param, complex(value, value) if param.is_complex() else value)
+
+
+# ---- Checking options
+
+
+def check_at_least_zero(label: str, value: Any) -> None:
+    """Raises ValueError unless value >= 0; `label` names it as PyTorch's message does."""
+    if not value >= 0.0:
+        raise ValueError(f"Invalid {label}: {value}; it must be 0 or more")
+
+
+def check_lr(lr: Number) -> None:
+    """Raises ValueError for a negative learning rate or a tensor of several elements."""
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element, but it has shape {tuple(lr.shape)}")
+    check_at_least_zero("learning rate", lr)
+
+
+def check_betas(betas: tuple[Number, Number]) -> None:
+    """Raises ValueError unless both decay rates are in [0, 1)."""
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(
+                f"Invalid beta parameter at index {i}: {beta}; it must be in the range [0, 1)"
+            )
+
+
+def check_implementation(foreach: bool | None, fused: bool | None, differentiable: bool) -> None:
+    """Raises RuntimeError where PyTorch's implementation choices exclude each other."""
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`; set one of them only")
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")

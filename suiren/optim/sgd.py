@@ -1,0 +1,113 @@
+"""Stochastic gradient descent with momentum. Follows PyTorch's `torch.optim.SGD`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suiren.optim.groupwise import (
+    GroupwiseOptimizer,
+    Number,
+    add_scaled_,
+    check_at_least_zero,
+    check_implementation,
+    check_lr,
+    decayed,
+    kept,
+    number,
+)
+from suiren.optim.optimizer import ParamsT
+
+
+class SGD(GroupwiseOptimizer):
+    r"""Stochastic gradient descent, plain, with momentum or with Nesterov's momentum.
+
+    With gradient g, learning rate lr and momentum buffer b::
+
+        g <- g + weight_decay * p
+        b <- momentum * b + (1 - dampening) * g        (b = g in the first step)
+        p <- p - lr * (g + momentum * b  if nesterov else  b)
+
+    Without momentum p <- p - lr * g. Unlike in Sutskever's form the learning rate multiplies
+    the buffer, not the gradient that enters it.
+
+    Args:
+        params: parameters, named parameters or parameter groups.
+        lr: learning rate, a float or a tensor of one element.
+        momentum, dampening, weight_decay, nesterov: as in the formula.
+        maximize: ascend instead of descend.
+        differentiable: record the update with autograd.
+        foreach, fused: accepted for compatibility.
+
+    Raises:
+        ValueError: a negative option, or Nesterov's momentum without momentum or with dampening.
+
+    Sources: Sutskever et al. (2013), On the importance of initialization and momentum in deep
+    learning; https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html
+
+    Example:
+        >>> optimizer = suiren.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        >>> optimizer.zero_grad()
+        >>> loss_fn(model(input), target).backward()
+        >>> optimizer.step()
+    """
+
+    takes_sparse_gradients = True
+    added_options = {
+        "nesterov": False,
+        "maximize": False,
+        "foreach": None,
+        "differentiable": False,
+        "fused": None,
+    }
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: Number = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: Number = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        check_lr(lr)
+        check_at_least_zero("momentum value", momentum)
+        check_at_least_zero("weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError(
+                "Nesterov momentum requires a momentum and zero dampening, "
+                f"but momentum={momentum} and dampening={dampening}"
+            )
+        defaults = dict(
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
+            foreach=foreach,
+            differentiable=differentiable,
+            fused=fused,
+        )
+        super().__init__(params, defaults)
+        check_implementation(foreach, fused, differentiable)
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        lr = number(group["lr"], group)
+        momentum = group["momentum"]
+        weight_decay = number(group["weight_decay"], group)
+        for param, grad in self._gradients(group):
+            grad = decayed(grad, param, weight_decay)
+            if momentum != 0:
+                state = self._state[param]
+                buffer = state.get("momentum_buffer")
+                if buffer is None:
+                    buffer = state["momentum_buffer"] = grad.detach().clone()
+                else:
+                    buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
+                grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+            add_scaled_(param, kept(grad, group), -lr)
