@@ -94,7 +94,7 @@ def fit(image: "Image.Image", size: int) -> np.ndarray:
     pixels = np.asarray(image)  # height, width, 3
     if width == height:
         return pixels
-    canvas = np.empty((size, size, 3), dtype=np.uint8)
+    canvas: np.ndarray = np.empty((size, size, 3), dtype=np.uint8)
     canvas[:] = border_colour(pixels)
     top, left = (size - height) // 2, (size - width) // 2
     canvas[top : top + height, left : left + width] = pixels

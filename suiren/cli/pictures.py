@@ -3,9 +3,11 @@
 Figures are made directly, not through pyplot, so nothing global is touched but the font list.
 """
 
+import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +37,22 @@ _CJK_FONTS = [
 ]
 
 
+@contextlib.contextmanager
+def _setting() -> Iterator[None]:
+    """Draw with fonts for any script, and keep matplotlib's remarks on fonts from the user."""
+    # A first use tells of building its font list, an odd font of its glyphs: not the user's news.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from matplotlib import rc_context
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
+    with rc_context({"font.family": families}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_setting()
 def draw_curves(history: list[Epoch]) -> bytes:
     """A PNG with the loss on the left and both accuracies on the right, by epoch."""
     figure = _new_figure(9.0, 3.6)
@@ -58,6 +76,7 @@ def draw_curves(history: list[Epoch]) -> bytes:
     return _png(figure)
 
 
+@_setting()
 def draw_confusion(counts: np.ndarray, classes: list[str]) -> bytes:
     """A PNG of the confusion matrix.
 
@@ -77,7 +96,7 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> bytes:
     at = range(0, number, step)
     names = [_short(classes[i]) for i in at]
     size = max(5.0, min(10.0, 260 / number))
-    upright = max(len(name) for name in names) > 3
+    upright = max(len(name) for name in names) > max(3, 24 // number)  # else they would overlap
     axes.set_xticks(at, names, fontsize=size, rotation=90 if upright else 0, parse_math=False)
     axes.set_yticks(at, names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted", color=INK)
@@ -92,7 +111,7 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> bytes:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if shares[row, column] > 0.5 else INK
-                place = {"ha": "center", "va": "center", "fontsize": size - 1}
+                place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size - 1}
                 axes.text(column, row, str(count), color=colour, **place)
     right, total = int(np.trace(counts)), int(counts.sum())
     axes.set_title(f"{right} of {total} test images right", color=INK, fontsize=11, loc="left")
@@ -104,8 +123,6 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> bytes:
 
 
 def _new_figure(width: float, height: float) -> "Figure":
-    # A first use tells of building its font list, an odd font of its glyphs: not the user's news.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -136,15 +153,6 @@ def _short(name: str) -> str:
 
 
 def _png(figure: "Figure") -> bytes:
-    from matplotlib import rc_context
-    from matplotlib.font_manager import fontManager
-
-    installed = {font.name for font in fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
     content = io.BytesIO()
-    with rc_context({"font.family": families}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for text in figure.findobj(lambda artist: hasattr(artist, "set_fontfamily")):
-            text.set_fontfamily(families)
-        figure.savefig(content, format="png")
+    figure.savefig(content, format="png")
     return content.getvalue()

@@ -159,7 +159,7 @@ def _centre(box: "Image.Image") -> np.ndarray:
     else:
         width, height = max(1, min(WIDEST, round(box.width * CANVAS / box.height))), CANVAS
     scaled = np.asarray(box.resize((width, height), Image.Resampling.BILINEAR))
-    canvas = np.zeros((CANVAS, CANVAS), dtype=bool)
+    canvas: np.ndarray = np.zeros((CANVAS, CANVAS), dtype=bool)
     top, left = (CANVAS - height) // 2, (CANVAS - width) // 2
     canvas[top : top + height, left : left + width] = scaled > INK
     return canvas
