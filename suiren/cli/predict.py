@@ -15,7 +15,7 @@ the UCI images were made (`digit_pixels`):
 4. The box around the ink is cut out and drawn as ink or no ink on 64x64: at full height, at its
    own proportions but no wider than 44 (the UCI digits leave a column free on both sides), in the
    middle. A digit much wider than high gets width 44.
-5. Strokes are thickened to a tenth or so of the height: the UCI digits were written with a broad
+5. Strokes are thickened to about a sixth of the height: the UCI digits were written with a broad
    pen. This and the width raise the share of MNIST digits recognised by the default run from 0.67
    to 0.76; printed digits and a thin pen are further from the training images than MNIST is.
 6. The ink in blocks of 8x8 is counted, which gives 8x8.
