@@ -19,6 +19,9 @@ from suiren.tensor import Tensor
 # Below this product of step and change of gradient a pair says nothing about curvature.
 LEAST_CURVATURE = 1e-10
 
+# What an iteration leaves to the next, in the order of PyTorch's state.
+MEMORY = ("d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss")
+
 
 class LBFGS(Optimizer):
     r"""L-BFGS: a quasi-Newton method that remembers the last changes of the gradient.
@@ -119,22 +122,23 @@ class LBFGS(Optimizer):
         if self._is_optimal(gradient):
             return first_loss
 
+        memory = {name: state.get(name) for name in MEMORY}
         iteration = 0
         while iteration < group["max_iter"]:
             iteration += 1
             state["n_iter"] += 1
+            length = lr
             if state["n_iter"] == 1:
-                _forget(state, gradient)
-                shrink = min(1.0, 1.0 / float(gradient.abs().sum()))
-                length = shrink * lr
+                _forget(memory, gradient)
+                length = min(1.0, 1.0 / float(gradient.abs().sum())) * lr
             else:
-                _remember(state, gradient, group["history_size"])
-                state["d"] = _newton_direction(state, gradient)
-                length = lr
-            direction = state["d"]
-            state["t"] = self._shown_length(length)
-            state["prev_flat_grad"] = gradient
-            state["prev_loss"] = previous_loss = loss
+                _remember(memory, gradient, group["history_size"])
+                coefficients = state.setdefault("al", [None] * group["history_size"])
+                memory["d"] = _newton_direction(memory, gradient, coefficients)
+            direction = memory["d"]
+            memory["t"] = self._shown_length(length)
+            memory["prev_flat_grad"] = gradient
+            memory["prev_loss"] = loss
             slope = float(gradient.dot(direction))
             if slope > -group["tolerance_change"]:
                 break
@@ -143,9 +147,15 @@ class LBFGS(Optimizer):
             calls = 0
             if group["line_search_fn"] is not None:
                 loss, gradient, length, calls = self._line_search(
-                    closure, length, direction, loss, gradient, slope
+                    closure,
+                    length,
+                    direction,
+                    loss,
+                    gradient,
+                    slope,
+                    group["max_eval"] - evaluations,
                 )
-                state["t"] = self._shown_length(length)
+                memory["t"] = self._shown_length(length)
                 self._move(length, direction)
                 optimal = self._is_optimal(gradient)
             else:
@@ -162,8 +172,9 @@ class LBFGS(Optimizer):
                 break
             if float(direction.abs().max()) * abs(length) <= group["tolerance_change"]:
                 break
-            if abs(loss - previous_loss) < group["tolerance_change"]:
+            if abs(loss - memory["prev_loss"]) < group["tolerance_change"]:
                 break
+        state.update(memory)
         return first_loss
 
     def _line_search(
@@ -174,6 +185,7 @@ class LBFGS(Optimizer):
         loss: float,
         gradient: Tensor,
         slope: float,
+        most_trials: int,
     ) -> tuple[float, Tensor, float, int]:
         """(loss, gradient, length, evaluations) of the found step; parameters are put back."""
         if self.param_groups[0]["line_search_fn"] != "strong_wolfe":
@@ -191,7 +203,9 @@ class LBFGS(Optimizer):
                 param.copy_(before)
             return value, flat
 
-        return strong_wolfe(evaluate, length, direction, loss, gradient, slope)
+        return strong_wolfe(
+            evaluate, length, direction, loss, gradient, slope, most_trials
+        )
 
     def _shown_length(self, length: float) -> float | Tensor:
         """The step length as the state keeps it: a tensor if the learning rate is one."""
@@ -223,44 +237,37 @@ class LBFGS(Optimizer):
             at += count
 
 
-def _forget(state: dict[str, Any], gradient: Tensor) -> None:
+def _forget(memory: dict[str, Any], gradient: Tensor) -> None:
     """Starts from steepest descent, without pairs."""
-    state["d"] = -gradient
-    state["t"] = 0.0
-    state["old_dirs"] = []
-    state["old_stps"] = []
-    state["ro"] = []
-    state["H_diag"] = 1
+    memory.update(d=-gradient, old_dirs=[], old_stps=[], ro=[], H_diag=1)
 
 
-def _remember(state: dict[str, Any], gradient: Tensor, history_size: int) -> None:
+def _remember(memory: dict[str, Any], gradient: Tensor, history_size: int) -> None:
     """Adds the pair of the last iteration, unless its curvature is too small to tell."""
-    change = gradient - state["prev_flat_grad"]
-    moved = state["d"] * float(state["t"])
+    change = gradient - memory["prev_flat_grad"]
+    moved = memory["d"] * float(memory["t"])
     curvature = change.dot(moved)
     if not float(curvature) > LEAST_CURVATURE:
         return
-    old_changes, old_moves, inverses = state["old_dirs"], state["old_stps"], state["ro"]
-    if len(old_changes) == history_size:
-        for remembered in (old_changes, old_moves, inverses):
+    pairs = (memory["old_dirs"], memory["old_stps"], memory["ro"])
+    for remembered, new in zip(pairs, (change, moved, 1.0 / curvature), strict=True):
+        if len(remembered) == history_size:
             remembered.pop(0)
-    old_changes.append(change)
-    old_moves.append(moved)
-    inverses.append(1.0 / curvature)
-    state["H_diag"] = curvature / change.dot(change)
-    state.setdefault("al", [None] * history_size)
+        remembered.append(new)
+    memory["H_diag"] = curvature / change.dot(change)
 
 
-def _newton_direction(state: dict[str, Any], gradient: Tensor) -> Tensor:
-    """-H g by the two-loop recursion over the remembered pairs."""
-    pairs = list(zip(state["old_dirs"], state["old_stps"], state["ro"], strict=True))
-    coefficients = state.setdefault("al", [None])
+def _newton_direction(
+    memory: dict[str, Any], gradient: Tensor, coefficients: list[Tensor | None]
+) -> Tensor:
+    """-H g by the two-loop recursion over the remembered pairs; fills `coefficients`."""
+    pairs = list(zip(memory["old_dirs"], memory["old_stps"], memory["ro"], strict=True))
     direction = -gradient
     for i in reversed(range(len(pairs))):
         change, moved, inverse = pairs[i]
         coefficients[i] = moved.dot(direction) * inverse
         direction = direction.addcmul(change, coefficients[i], value=-1)
-    direction = direction * state["H_diag"]
+    direction = direction * memory["H_diag"]
     for i, (change, moved, inverse) in enumerate(pairs):
         correction = coefficients[i] - change.dot(direction) * inverse
         direction = direction.addcmul(moved, correction)

@@ -15,7 +15,6 @@ from suiren.tensor import Tensor
 SUFFICIENT_DECREASE = 1e-4  # c1 of the conditions
 CURVATURE = 0.9  # c2
 LEAST_CHANGE = 1e-9  # narrower brackets are not searched
-MOST_TRIALS = 25
 
 
 class Trial(NamedTuple):
@@ -34,16 +33,18 @@ def strong_wolfe(
     loss: float,
     gradient: Tensor,
     slope: float,
+    most_trials: int,
 ) -> tuple[float, Tensor, float, int]:
     """A step length at which the loss has fallen enough and its slope is flat enough.
 
     With f(t) the loss at x + t * direction: f(t) <= f(0) + c1 * t * f'(0) and
-    |f'(t)| <= c2 * |f'(0)|. If 25 trials do not find one, the best bracket end is taken.
+    |f'(t)| <= c2 * |f'(0)|. If the trials do not find one, the best bracket end is taken.
 
     Args:
         evaluate: gives the loss and the gradient at x + t * direction.
         length: the first t to try.
         loss, gradient, slope: those at t = 0.
+        most_trials: how many points to try beyond the first.
 
     Returns:
         loss, gradient and t of the step, and the number of evaluations.
@@ -63,7 +64,7 @@ def strong_wolfe(
     previous, trial = start, attempt(length)
     trials = 0
     bracket = [start, trial]
-    while trials < MOST_TRIALS:  # bracketing: go on until a minimum must lie between
+    while trials < most_trials:  # bracketing: go on until a minimum must lie between
         bracket = [previous, trial]
         if rises(trial) or (trials > 1 and trial.loss >= previous.loss):
             break
@@ -82,7 +83,7 @@ def strong_wolfe(
     low, high = _lower_first(bracket)
     width = float(direction.abs().max())
     evaluations = trials + 1
-    while trials < MOST_TRIALS:  # zoom: narrow the bracket, low always the better end
+    while trials < most_trials:  # zoom: narrow the bracket, low always the better end
         if abs(high.t - low.t) * width < LEAST_CHANGE:
             break
         t, stalled = _inside(bracket, stalled)
