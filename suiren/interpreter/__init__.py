@@ -1,0 +1,1 @@
+"""The NumPy tier: what every primitive operator means, written with NumPy alone."""
