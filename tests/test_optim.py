@@ -786,3 +786,16 @@ def test_no_step_warns():
         for case in CASES:
             params = parameters(suiren)
             advance(suiren, make(suiren, case, params), params, range(2))
+
+
+def test_other_parameters_and_state_can_be_swapped_in():
+    param, other = one_parameter(), one_parameter()
+    optimizer = optim.Adam([param], lr=0.1)
+    optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+    before = param.tolist()
+    with optim.swap_in_optimizer_params_and_state(optimizer, [other], state):
+        optimizer.step()
+    assert param.tolist() == before and other.tolist() != [1.0, -2.0]
+    assert float(state["state"][0]["step"]) == 2.0
+    assert float(optimizer.state[param]["step"]) == 1.0

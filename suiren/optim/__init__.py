@@ -21,6 +21,7 @@ from suiren.optim.rmsprop import RMSprop
 from suiren.optim.rprop import Rprop
 from suiren.optim.sgd import SGD
 from suiren.optim.sparse_adam import SparseAdam
+from suiren.optim.swap import swap_in_optimizer_params_and_state
 
 __all__ = [
     "ASGD",
@@ -41,4 +42,5 @@ __all__ = [
     "SparseAdam",
     "lr_scheduler",
     "swa_utils",
+    "swap_in_optimizer_params_and_state",
 ]

@@ -91,6 +91,10 @@ class Optimizer:
     state_numbers: tuple[str, ...] = ()
     added_options: dict[str, Any] = {}
 
+    _numbers: StateNumbers
+    _state: defaultdict[Any, dict[str, Any]]
+    _stepping: bool
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         step = cls.__dict__.get("step")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import suiren
 from suiren import nn
-from suiren.optim.lr_scheduler.base import LRScheduler, check_optimizer
+from suiren.optim.lr_scheduler.base import LRScheduler, check_optimizer, per_group
 from suiren.optim.optimizer import Optimizer
 from suiren.tensor import Tensor
 
@@ -150,7 +150,8 @@ class AveragedModel(nn.Module):
             self.n_averaged += 1
 
     def _pairs(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-        averages, current = list(self.module.parameters()), list(model.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
         if self.use_buffers:
             averages += self.module.buffers()
             current += model.buffers()
@@ -224,14 +225,7 @@ class SWALR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         check_optimizer(optimizer)
-        rates = swa_lr
-        if not isinstance(rates, (list, tuple)):
-            rates = [swa_lr] * len(optimizer.param_groups)
-        if len(rates) != len(optimizer.param_groups):
-            raise ValueError(
-                "swa_lr must have the same length as optimizer.param_groups. swa_lr has "
-                f"{len(rates)} values, param_groups has {len(optimizer.param_groups)}."
-            )
+        rates = per_group("swa_lr", swa_lr, optimizer)
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(
                 f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}"

@@ -14,7 +14,7 @@ from suiren.optim.optimizer import Optimizer
 class _Composed(LRScheduler):
     """What both have in common: checking and saving the schedules inside."""
 
-    _schedulers: list[LRScheduler]
+    _schedulers: Sequence[LRScheduler]
 
     def _check(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer) -> None:
         name = type(self).__name__
