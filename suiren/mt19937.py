@@ -11,10 +11,10 @@ from one word (its low 24 bits / 2**24). ``u64`` is a float64 uniform from two w
 being the high half of a 64-bit number whose low 53 bits are divided by 2**53.
 
 Exactness: integers, uniforms and masks always agree. float32 normals of 16 elements and more
-agree with PyTorch on x86 with AVX2 or AVX-512 except about one value in 10**8 (one unit in the
-last place). float64 values agree where libm is the one PyTorch was built against (glibc).
-PyTorch's build with MKL may take other paths on Intel processors; what is reproduced here was
-measured on an AMD one.
+follow PyTorch's AVX2 kernel (x86 with AVX2 or AVX-512; its plain kernel differs by a few units in
+the last place); none of 60 million differed, though a rounding may once in some 10**8. float64
+values agree where Python's libm is PyTorch's (glibc). Measured against the Linux x86-64 wheel on
+an AMD processor; whether Intel ones take other paths through MKL has not been seen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from suiren.twister import N, Twister
 
 Shape = int | tuple[int, ...]
 
-_CHUNK = 64 * N  # words per pass over large draws: 312 KiB stay in cache; a multiple of 16
+_CHUNK = 16 * N  # words per pass over large draws: 78 KiB stay in cache; a multiple of 16
 _WIDE_RANGE = 1 << 28  # integer ranges from here on take two words a value
 _INSIDE_OUT_FROM = (2**32 - 1) // 20  # randperm's other algorithm starts at this length
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}  # of the significand
@@ -435,9 +435,10 @@ class Stream(Twister):
 
         Without replacement, or for one sample: exponentials q in the weights' dtype and shape
         (:meth:`exponential`), then the indices of the largest ``weight / q``, largest first. Equal
-        quotients (weights of zero, or 16-bit types) come lowest index first, where PyTorch's
-        order is whatever its selection leaves. With replacement: row by row one u64 a sample,
-        looked up in the running sum of the weights divided by their total.
+        quotients (weights of zero, 16-bit types, a few among 10**5 float32 weights) come lowest
+        index first, where PyTorch's order is whatever its selection leaves.
+        With replacement: row by row one u64 a sample, looked up in the running sum of the weights
+        divided by their total.
         Raises RuntimeError for weights or counts that PyTorch refuses.
         """
         weights = np.ascontiguousarray(probabilities)

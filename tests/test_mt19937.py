@@ -74,9 +74,9 @@ def test_state_round_trip_and_clone():
 
 
 def test_chunks_do_not_show():
-    """One large draw equals the same draw in pieces (uniforms; the chunk is 39,936 words)."""
+    """One large draw equals the same draw in pieces (uniforms; the chunk is 9,984 words)."""
     whole, pieces = Stream(5), Stream(5)
-    sizes = (39_935, 2, 624, 1, 80_000, 40_000)
+    sizes = (9_983, 2, 624, 1, 20_000, 39_936)
     parts = np.concatenate([pieces.uniform(n) for n in sizes])
     np.testing.assert_array_equal(whole.uniform(sum(sizes)), parts)
     np.testing.assert_array_equal(whole.state(), pieces.state())
