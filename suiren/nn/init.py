@@ -91,23 +91,52 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Fill from the normal distribution cut off at a and b (values, not deviations)."""
+    """Fill from the normal distribution cut off at a and b (values, not deviations).
+
+    By rejection, as PyTorch does it: from the normal distribution itself if at least 0.3 of it
+    lies between a and b, else from the uniform one. Each round draws for all elements anew and
+    keeps what is accepted where nothing was before, so the draws do not depend on the values.
+    """
 
     def below(x: float) -> float:
-        return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+        return (1.0 + math.erf((x - mean) / std / math.sqrt(2.0))) / 2.0
 
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect.", stacklevel=2)
     with suiren.no_grad():
-        # The inverse of the distribution function, applied to uniform draws between its values.
-        low, high = below((a - mean) / std), below((b - mean) / std)
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        return tensor.clamp_(min=a, max=b)
+        if below(b) - below(a) >= 0.3:
+            return _keep_normal_between(tensor, mean, std, a, b, generator)
+        return _keep_uniform_by_density(tensor, mean, std, a, b, generator)
+
+
+def _keep_normal_between(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
+    tensor.normal_(mean, std, generator=generator)
+    outside = (tensor < a) | (tensor > b)
+    while bool(outside.any()):
+        again = suiren.empty_like(tensor).normal_(mean, std, generator=generator)
+        tensor.copy_(suiren.where(outside, again, tensor))
+        outside = (tensor < a) | (tensor > b)
+    return tensor
+
+
+def _keep_uniform_by_density(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
+    # The largest density in [a, b], which is accepted always, is at the place closest to the mean.
+    closest = min(max(mean, a), b)
+    peak = ((closest - mean) / std) ** 2
+    waiting = suiren.ones_like(tensor, dtype=suiren.bool)
+    while bool(waiting.any()):
+        proposed = suiren.empty_like(tensor).uniform_(a, b, generator=generator)
+        chance = ((peak - ((proposed - mean) / std) ** 2) / 2).exp()
+        accepted = suiren.empty_like(tensor).uniform_(generator=generator) <= chance
+        tensor.copy_(suiren.where(waiting & accepted, proposed, tensor))
+        waiting = waiting & accepted.logical_not()
+    return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

@@ -49,7 +49,7 @@ def embedding_bag(
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
-    if sparse:
+    if sparse and weight.requires_grad and suiren.is_grad_enabled():
         raise NotImplementedError(
             "embedding_bag: sparse gradients are not supported; pass sparse=False for dense ones")
     rows, columns = weight.shape

@@ -102,13 +102,18 @@ def multi_margin_loss(
     check_reduction(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
-    if input.dim() not in (1, 2) or (input.dim() == 2 and input.shape[1] == 0) or (
-            input.dim() == 1 and input.shape[0] == 0):
+    if input.dim() > 2 or (input.dim() > 0 and input.shape[-1] == 0):
         raise RuntimeError(
             "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
             f"{list(input.shape)}")
-    rows = input.unsqueeze(0) if input.dim() == 1 else input  # batch, classes
+    rows = input if input.dim() == 2 else input.reshape(1, -1)  # batch, classes
     batch, classes = rows.shape
+    if target.dtype != suiren.int64:
+        raise RuntimeError(
+            f"multi_margin_loss: expected scalar type Long but found {target.dtype}; "
+            "convert the target with target.long()")
+    if weight is not None and weight.dim() != 1:
+        raise ValueError("multi_margin_loss: weight must be one-dimensional")
     if target.dim() > 1 or target.numel() != batch:
         raise RuntimeError(
             "multi_margin_loss: target tensor should be 1-D with size equal to the number of "
@@ -125,7 +130,7 @@ def multi_margin_loss(
         terms = terms * weight[right.squeeze(1)].unsqueeze(1)
     wrong = suiren.arange(classes, device=input.device) != right
     loss = (terms * wrong).sum(1) / classes  # batch
-    return reduce_loss(loss.squeeze(0) if input.dim() == 1 else loss, reduction)
+    return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
 def multilabel_margin_loss(
