@@ -1,0 +1,404 @@
+"""The graph that differentiation walks: nodes made while recording, edges to their inputs' nodes.
+
+A node keeps what its operator's derivative formulas name and nothing more. What is kept is a Value
+(which never changes) with the version its tensor had: when the tensor has been written to since,
+``backward()`` refuses, as PyTorch does, rather than differentiate another computation than the one
+the user sees now.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from suiren.operator import Formula, Operator
+from suiren.tensor import Tensor, new_tensor, value_of
+from suiren.trace import Meta
+
+_sequence = itertools.count()
+
+Edge = tuple["Node", int]
+
+
+class Saved:
+    """A tensor kept for the backward pass: its Value, and how to notice a later write."""
+
+    __slots__ = ("value", "meta", "counter", "version", "node", "index", "leaf", "hooks")
+
+    def __init__(self, tensor: Tensor, node: Node | None = None, index: int = 0):
+        self.value = value_of(tensor)
+        self.meta = tensor._meta
+        self.counter = tensor._counter or tensor._storage
+        self.version = self.counter.version
+        self.node: Node | None = None
+        self.index = 0
+        self.leaf: Tensor | None = None
+        self.hooks = None
+        if node is not None:  # a result: its history is the node that keeps it
+            self.node, self.index = node, index
+        elif tensor._requires_grad:
+            self.node, self.index = tensor._grad_fn, tensor._output_index
+            if self.node is None:
+                self.leaf = tensor
+        if saved_tensors_hooks.stack:
+            pack, self.hooks = saved_tensors_hooks.stack[-1]
+            self.value = pack(tensor.detach())
+
+    def unpack(self, owner: Node) -> Tensor:
+        """The tensor as it was; raises RuntimeError if it has been written to since."""
+        if self.counter.version != self.version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: [torch.{_legacy_type(self.meta)} "
+                f"{list(self.meta.shape)}], saved by {owner.name()}, is at version "
+                f"{self.counter.version}; expected version {self.version} instead. Write to a "
+                "clone() of it, or find the place with torch.autograd.set_detect_anomaly(True)."
+            )
+        if self.hooks is not None:
+            return self.hooks(self.value)
+        if self.leaf is not None:
+            return self.leaf
+        tensor = new_tensor(self.value, self.meta)
+        if self.node is not None:
+            tensor._grad_fn = self.node
+            tensor._output_index = self.index
+            tensor._requires_grad = True
+        return tensor
+
+
+def _legacy_type(meta: Meta) -> str:
+    return f"{meta.dtype.letter_name}Tensor"
+
+
+class saved_tensors_hooks:
+    """Context in which tensors saved for backward are packed by ``pack_hook``.
+
+    Source: torch.autograd.graph.saved_tensors_hooks.
+    """
+
+    stack: list[tuple[Callable, Callable]] = []
+
+    def __init__(self, pack_hook: Callable, unpack_hook: Callable):
+        self._pair = (pack_hook, unpack_hook)
+
+    def __enter__(self) -> None:
+        self.stack.append(self._pair)
+
+    def __exit__(self, *exception: Any) -> None:
+        self.stack.pop()
+
+
+class Handle:
+    """Removes a hook; also a context manager that removes it at the end."""
+
+    def __init__(self, hooks: OrderedDict[int, Any]):
+        self.id = next(_sequence)
+        self._hooks = weakref.ref(hooks)
+
+    def remove(self) -> None:
+        """Takes the hook out; further calls do nothing."""
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.remove()
+
+
+class Hooks(OrderedDict):
+    """Hooks in order of registration (a class of its own: plain dicts take no weak references)."""
+
+
+class Node:
+    """One differentiable step: where its result came from and how gradients go back."""
+
+    __slots__ = (
+        "operator", "attributes", "edges", "metas", "results", "saved", "saved_results", "needs",
+        "sequence", "tensor_hooks", "retained", "pre_hooks", "post_hooks", "label", "released",
+        "metadata", "traceback", "__weakref__",
+    )  # fmt: skip
+
+    edges: tuple[Edge | None, ...]
+    needs: tuple[bool, ...]
+
+    def __init__(self) -> None:
+        self.sequence = next(_sequence)
+        self.tensor_hooks: dict[int, Hooks] | None = None
+        self.retained: dict[int, weakref.ref[Tensor]] | None = None
+        self.pre_hooks: Hooks | None = None
+        self.post_hooks: Hooks | None = None
+        self.label: str | None = None
+        self.released = False
+        self.traceback: str | None = None
+
+    # ---- what users see
+
+    def name(self) -> str:
+        """PyTorch's name of this kind of node, such as ``AddBackward0``."""
+        return self.label or type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The nodes that gradients go to next, with which of their results is meant."""
+        return tuple((None, 0) if edge is None else edge for edge in self.edges)
+
+    def register_hook(self, hook: Callable) -> Handle:
+        """Calls ``hook(grad_inputs, grad_outputs)`` after the node has computed."""
+        if self.post_hooks is None:
+            self.post_hooks = Hooks()
+        return _add(self.post_hooks, hook)
+
+    def register_prehook(self, hook: Callable) -> Handle:
+        """Calls ``hook(grad_outputs)`` before the node computes."""
+        if self.pre_hooks is None:
+            self.pre_hooks = Hooks()
+        return _add(self.pre_hooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+    # ---- what the engine uses
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+        """Gradients of the inputs from gradients of the results (None: zero)."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forgets what was saved: the graph has been walked and is not to be walked again."""
+        self.released = True
+
+    def input_metas(self) -> tuple[Any, ...]:
+        """The Meta of each input that an edge leads to."""
+        return self.metas
+
+
+def _add(hooks: Hooks, hook: Callable) -> Handle:
+    handle = Handle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+class OperatorNode(Node):
+    """The node of a recorded operator; its class has the name that PyTorch prints."""
+
+    __slots__ = ()
+
+    operator: Operator
+    attributes: tuple
+    saved: tuple[Any, ...]
+    saved_results: tuple[Saved, ...]
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+        if self.released:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved "
+                "tensors after they have already been freed): the values saved for "
+                f"{self.name()} were freed by the first backward(). Call the first one with "
+                "retain_graph=True, or compute the forward pass again."
+            )
+        operator = self.operator
+        if operator.backward is not None:
+            return list(self._evaluate(operator.backward, grads))
+        found: list[Tensor | None] = []
+        for formula, need in zip(operator.formulas, self.needs, strict=False):
+            found.append(self._evaluate(formula, grads) if need and formula else None)
+        return found
+
+    def _evaluate(self, formula: Formula, grads: tuple[Tensor | None, ...]) -> Any:
+        arguments: list[Any] = []
+        for kind, which in formula.parameters:
+            if kind == "grad":
+                arguments.append(grads[0])
+            elif kind == "saved":
+                kept = self.saved[which]
+                arguments.append(kept.unpack(self) if kept.__class__ is Saved else kept)
+            elif kind == "result":
+                arguments.append(self.saved_results[which].unpack(self))
+            elif kind == "attribute":
+                arguments.append(self.attributes[which])
+            elif kind == "meta":
+                arguments.append(self.metas[which])
+            elif kind == "grads":
+                arguments.append(grads)
+            elif kind == "needs":
+                arguments.append(self.needs)
+            elif kind == "attributes":
+                arguments.append(self.attributes)
+            else:  # metas: of all inputs, for operators that take any number of tensors
+                arguments.append(self.metas)
+        return formula.function(*arguments)
+
+    def release(self) -> None:
+        if self.saved or self.saved_results:
+            self.released = True
+            self.saved = self.saved_results = ()
+
+
+_new = object.__new__
+_classes: dict[str, type[OperatorNode]] = {}
+
+
+def node_class(name: str) -> type[OperatorNode]:
+    """The node class that prints as ``name``."""
+    found = _classes.get(name)
+    if found is None:
+        found = _classes[name] = type(name, (OperatorNode,), {"__slots__": ()})
+    return found
+
+
+class AccumulateGrad(Node):
+    """Where gradients of a leaf end: adds them to ``tensor.grad``."""
+
+    __slots__ = ("variable", "after_hooks")
+
+    def __init__(self, variable: Tensor):
+        super().__init__()
+        self.variable = variable
+        self.edges = ()
+        self.metas = ()
+        self.results = (variable._meta,)
+        self.after_hooks: Hooks | None = None
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+        grad = grads[0]
+        if grad is None:
+            return []
+        variable = self.variable
+        held = variable._grad
+        if held is None:
+            variable._grad = grad if grad._requires_grad else new_tensor(value_of(grad), grad._meta)
+        elif grad._requires_grad or held._requires_grad:
+            variable._grad = held + grad  # create_graph: the old sum stays part of the graph
+        else:
+            held.add_(grad)
+        if self.after_hooks:
+            for hook in list(self.after_hooks.values()):
+                hook(variable)
+        return []
+
+    def release(self) -> None:
+        pass
+
+
+def accumulator(leaf: Tensor) -> AccumulateGrad:
+    """The node that collects the gradients of this leaf: one as long as somebody holds it."""
+    reference = leaf._accumulator
+    node = reference and reference()
+    if node is None:
+        node = AccumulateGrad(leaf)
+        leaf._accumulator = weakref.ref(node)
+    return node
+
+
+def edge_of(tensor: Tensor) -> Edge:
+    """Where gradients of this tensor go; it must require grad."""
+    if tensor._grad_fn is not None:
+        return tensor._grad_fn, tensor._output_index
+    return accumulator(tensor), 0
+
+
+def connect(
+    operator: Operator,
+    attributes: tuple,
+    inputs: tuple,
+    metas: tuple,
+    outputs: tuple[Tensor, ...],
+) -> None:
+    """Makes the node of an operation just recorded and hangs the results on it."""
+    needs = tuple([x.__class__ not in _NUMBERS and x._requires_grad for x in inputs])
+    kept, kept_results = operator.savings(needs)
+    if operator.backward is None:
+        _check_formulas(operator, needs)
+    cls = _classes.get(operator.node_name) or node_class(operator.node_name)
+    node = cls()
+    node.operator = operator
+    node.attributes = attributes
+    node.metas = metas
+    node.needs = needs
+    node.edges = tuple(
+        [edge_of(x) if need else None for x, need in zip(inputs, needs, strict=True)]
+    )
+    if kept:
+        saved: list[Any] = [None] * len(inputs)
+        for i in kept:
+            x = inputs[i]
+            saved[i] = x if x.__class__ in _NUMBERS else Saved(x)
+        node.saved = tuple(saved)
+    else:
+        node.saved = ()
+    for i, output in enumerate(outputs):
+        if output._meta.dtype.category >= 2:  # integers and truth values have no gradient
+            output._grad_fn = node
+            output._output_index = i
+            output._requires_grad = True
+    node.results = tuple([output._meta for output in outputs])
+    if kept_results:
+        saved_results: list[Any] = [None] * len(outputs)
+        for i in kept_results:
+            saved_results[i] = Saved(outputs[i], node, i)
+        node.saved_results = tuple(saved_results)
+    else:
+        node.saved_results = ()
+    if _anomaly.on:
+        node.traceback = _anomaly.forward_lines()
+
+
+class _Anomaly:
+    on = False
+
+    @staticmethod
+    def forward_lines() -> str:
+        import traceback
+
+        return "".join(traceback.format_list(traceback.extract_stack()[:-3]))
+
+
+_anomaly = _Anomaly()
+_NUMBERS = frozenset({int, float, bool, complex, type(None)})
+
+
+def _check_formulas(operator: Operator, needs: tuple[bool, ...]) -> None:
+    for i, need in enumerate(needs):
+        if need and (i >= len(operator.formulas) or operator.formulas[i] is None):
+            which = operator.arguments[i] if i < len(operator.arguments) else i
+            raise NotImplementedError(
+                f"the derivative of {operator.name} with respect to {which!r} is not there; "
+                "detach() that argument if no gradient is needed"
+            )
+
+
+def refresh_history(tensor: Tensor) -> None:
+    """Rebuilds a view's place in the graph after its base was written to in place."""
+    view = tensor._view
+    assert view is not None
+    base = view.base
+    view.epoch = base._epoch
+    if not base._requires_grad:
+        return
+    current = base
+    for operator, attributes, meta in view.steps:
+        shown = _new(Tensor)
+        shown._meta = meta
+        shown._storage = tensor._storage
+        connect(operator, attributes, (current,), (current._meta,), (shown,))
+        current = shown
+    if current._grad_fn is not None:
+        # PyTorch rebuilds the view from strides, and prints the node's name so
+        current._grad_fn.label = "AsStridedBackward0"
+        tensor._grad_fn = current._grad_fn
+        tensor._output_index = current._output_index
+        tensor._requires_grad = True
+
+
+def rebind_results(node: Node, tensor: Tensor) -> None:
+    """After an in-place operation: the result that ``node`` saved now lives in ``tensor``."""
+    for saved in node.saved_results if isinstance(node, OperatorNode) else ():
+        if saved is not None and saved.index == tensor._output_index:
+            saved.counter = tensor._counter or tensor._storage
+            saved.version = saved.counter.version

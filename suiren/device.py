@@ -1,0 +1,71 @@
+"""Devices: where a tensor's memory lies.
+
+Only the CPU computes so far. A device is compared by value, so ``torch.device("cpu")`` may be
+made anew wherever it is needed. Source: PyTorch's "Tensor Attributes" page.
+"""
+
+from __future__ import annotations
+
+_KNOWN = ("cpu", "cuda", "meta", "mps", "xpu", "xla", "hpu", "privateuseone")
+
+
+class device:
+    """``device("cpu")``, ``device("cuda", 0)``, ``device("cuda:0")``: a type and an index.
+
+    Naming a device is always allowed; making a tensor on one that is not there is not.
+    Raises RuntimeError for a name that is no device.
+    """
+
+    __slots__ = ("type", "index")
+
+    def __init__(self, type: str | device | int, index: int | None = None):
+        if isinstance(type, device):
+            type, index = type.type, type.index
+        if isinstance(type, int):  # PyTorch reads a bare number as an accelerator's index
+            type, index = "cuda", type
+        name, colon, number = type.partition(":")
+        if name not in _KNOWN or (colon and not number.isdecimal()):
+            raise RuntimeError(
+                f"Expected one of {', '.join(_KNOWN)} as the device type, "
+                f"optionally with an index as in 'cuda:0', got {type!r}"
+            )
+        if colon and index is not None:
+            raise RuntimeError(f"the device {type!r} names an index already, got index={index} too")
+        self.type = name
+        self.index = int(number) if colon else index
+
+    def __repr__(self) -> str:
+        index = "" if self.index is None else f", index={self.index}"
+        return f"device(type='{self.type}'{index})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, device) and self.type == other.type and self.index == other.index
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+    def __reduce__(self):
+        return (device, (self.type, self.index))
+
+
+CPU = device("cpu")
+
+
+def check_available(where: device | str | int | None) -> device:
+    """The device to compute on; raises RuntimeError for one that this machine's Suiren lacks."""
+    if where is None:
+        return CPU
+    found = where if isinstance(where, device) else device(where)
+    if found.type == "cpu":
+        return CPU
+    if found.type == "cuda":
+        raise RuntimeError(
+            "Torch not compiled with CUDA enabled: Suiren computes on the CPU; "
+            "use device='cpu' (torch.cuda.is_available() says False)"
+        )
+    raise NotImplementedError(f"tensors on device '{found}' are not there yet; use device='cpu'")

@@ -1,0 +1,129 @@
+"""`Tensor`: what the user holds.
+
+A tensor is a Storage (the mutable cell) seen through a chain of view steps (empty for a base
+tensor), with PyTorch's visible shape, strides and offset, and its place in the autograd graph.
+Operators are attached as methods by ``suiren.ops``; what is here is Python's own protocol and the
+state. Reading a view whose storage has moved on replays its steps; writing is in ``views.py``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from suiren.dtype import dtype
+from suiren.size import Size
+from suiren.storage import Storage
+from suiren.trace import Meta, Value, current_trace
+
+
+class View:
+    """How a tensor looks at its storage: steps from the root, and what was read last."""
+
+    __slots__ = ("base", "steps", "offset", "value", "seen", "epoch", "origin")
+
+    def __init__(self, base: Tensor, steps: tuple, offset: int):
+        self.base = base
+        self.steps = steps  # of (operator, attributes, Meta of the result)
+        self.offset = offset
+        self.value: Value | None = None
+        self.seen = -1
+        self.epoch = base._epoch
+        self.origin = ""  # "no_grad" or "multi": views that may not be written to under autograd
+
+    def read(self, storage: Storage) -> Value:
+        """The Value seen, replayed if the storage has changed since it was read last."""
+        value = self.value
+        if value is not None and self.seen == storage.changes and storage.pinned is None:
+            return value
+        value = storage.value
+        if value is None:
+            value = storage.read_pinned()
+        record = current_trace().record
+        for operator, attributes, meta in self.steps:
+            value = record(operator, attributes, (value,), meta.flat)
+        self.value = value
+        self.seen = storage.changes
+        return value
+
+
+def value_of(tensor: Tensor) -> Value:
+    """The tensor's contents as an immutable Value."""
+    view = tensor._view
+    if view is not None:
+        return view.read(tensor._storage)
+    value = tensor._storage.value
+    return tensor._storage.read_pinned() if value is None else value
+
+
+def new_tensor(value: Value, meta: Meta | None = None) -> Tensor:
+    """A base tensor over this Value, with the visible strides of ``meta``."""
+    tensor = _new(Tensor)
+    tensor._meta = meta or value.meta
+    tensor._storage = Storage(value, tensor._meta)
+    return tensor
+
+
+class Tensor:
+    """A multi-dimensional array of one dtype; see PyTorch's torch.Tensor page.
+
+    Made by ``torch.tensor``, ``torch.zeros`` and so on. ``Tensor(2, 3)`` makes an uninitialised
+    tensor of that shape, ``Tensor([1, 2])`` one of the default dtype with these elements.
+
+    >>> import suiren as torch
+    >>> torch.tensor([[1., 2.], [3., 4.]]).sum(dim=0)
+    tensor([4., 6.])
+    """
+
+    _meta: Meta
+    _storage: Storage
+    _view: View | None = None
+    _requires_grad = False
+    _grad_fn: Any = None
+    _output_index = 0
+    _grad: Tensor | None = None
+    _accumulator: Any = None
+    _counter: Any = None  # a version counter of its own, for what .data returns
+    _epoch = 0  # how often the history of this base tensor was rewritten by in-place operations
+    _inference = False
+    _backward_hooks: Any = None
+    _is_param = False
+    __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
+
+    # Operators and Python protocol methods are attached by suiren.ops and suiren.tensor_methods.
+    __hash__ = object.__hash__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        if cls is Tensor and (args or kwargs):
+            return constructors["Tensor"](*args, **kwargs)
+        if not args and not kwargs and cls is Tensor:
+            return constructors["Tensor"]()
+        return object.__new__(cls)
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return self._meta.shape
+
+    @property
+    def dtype(self) -> dtype:
+        """The type of the elements."""
+        return self._meta.dtype
+
+    @property
+    def device(self):
+        """Where the memory lies."""
+        return self._meta.device
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._meta.ndim
+
+
+_new = object.__new__
+constructors: dict[str, Any] = {}  # filled by suiren.ops.creation
+
+__all__ = ["Storage", "Tensor", "View", "new_tensor", "np", "value_of", "weakref"]

@@ -1,0 +1,310 @@
+"""Views and writing: PyTorch's aliasing on top of Values that never change.
+
+A view tensor shares the Storage of its base and knows the steps that lead from the storage's root
+to what it shows. Making one computes nothing. Writing through one records the scatter of each step
+backwards, and the storage takes the result as its new contents; the other views notice by the
+storage's count of changes. The same steps done as differentiable operations rewrite the base's
+place in the autograd graph (PyTorch calls that node ``CopySlices``).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from suiren import dispatch
+from suiren.autograd import graph
+from suiren.autograd.graph import refresh_history
+from suiren.autograd.mode import mode
+from suiren.dtype import can_cast
+from suiren.operator import Operator, finish, translate
+from suiren.tensor import Tensor, View, new_tensor, value_of
+from suiren.trace import Meta
+
+_new = object.__new__
+
+
+def make_view(
+    operator: Operator, source: Tensor, attributes: tuple, meta: Meta, offset: int, origin: str = ""
+) -> Tensor:
+    """A tensor that shows ``source`` through one more step; nothing is computed."""
+    view = source._view
+    result = _new(Tensor)
+    result._meta = meta
+    result._storage = source._storage
+    step = (operator, attributes, meta)
+    if view is None:
+        result._view = made = View(source, (step,), offset)
+    else:
+        if view.epoch != view.base._epoch:
+            refresh_history(source)
+        result._view = made = View(view.base, (*view.steps, step), offset)
+        made.origin = view.origin
+    if source._counter is not None:
+        result._counter = source._counter
+    if origin:
+        made.origin = origin
+    if source._requires_grad:
+        if not mode.grad:
+            made.origin = made.origin or "no_grad"
+        elif operator.differentiable and meta.dtype.category >= 2:
+            graph.connect(operator, attributes, (source,), (source._meta,), (result,))
+    return result
+
+
+def alias(source: Tensor) -> Tensor:
+    """Another tensor over the same memory without history: what ``detach()`` returns."""
+    result = _new(Tensor)
+    result._meta = source._meta
+    result._storage = source._storage
+    result._counter = source._counter
+    view = source._view
+    if view is not None:
+        root = _new(Tensor)
+        root._meta = source._storage.meta
+        root._storage = source._storage
+        root._counter = source._counter
+        result._view = View(root, view.steps, view.offset)
+    return result
+
+
+def offset_of(tensor: Tensor) -> int:
+    """Elements between the start of the storage and the tensor's first element."""
+    return 0 if tensor._view is None else tensor._view.offset
+
+
+# --------------------------------------------------------------------------
+# Writing
+
+
+def assign(target: Tensor, result: Tensor, name: str = "copy_") -> Tensor:
+    """Makes ``result`` the contents of ``target``: the second half of every in-place operation.
+
+    ``result`` must have the target's shape (or broadcast to it for ``copy_``) and a dtype that
+    PyTorch would write into the target's. Raises RuntimeError otherwise, for leaves that require
+    grad, and for views that may not be written to.
+    """
+    meta = target._meta
+    if result._meta is not meta:
+        result = _fit(target, result, name)
+    if mode.grad:
+        view = target._view
+        if view is not None and view.epoch != view.base._epoch:
+            refresh_history(target)
+        if target._requires_grad or result._requires_grad or (
+            view is not None and view.base._requires_grad
+        ):
+            check_writable(target, name)
+            return _assign_with_history(target, result)
+    if target._inference and not mode.inference:
+        raise RuntimeError(
+            f"Inplace update to inference tensor outside InferenceMode is not allowed ({name}); "
+            "clone() it first"
+        )
+    if target._view is None:
+        _check_overlap(target, name)
+        target._storage.write(value_of(result))
+    else:
+        _check_overlap(target, name)
+        target._storage.write(_scattered(target, result, alias(target._view.base)))
+    _count_write(target)
+    return target
+
+
+def _count_write(target: Tensor) -> None:
+    counter = target._counter or target._storage
+    counter.version += 1
+
+
+def _fit(target: Tensor, result: Tensor, name: str) -> Tensor:
+    meta = target._meta
+    if result._meta.shape != meta.shape:
+        if name != "copy_":
+            raise RuntimeError(
+                f"output with shape {list(meta.shape)} doesn't match the broadcast shape "
+                f"{list(result._meta.shape)}: {name} cannot change the shape of the tensor it "
+                "writes to; use the form that makes a new tensor"
+            )
+        result = result.expand(meta.shape)
+    if result._meta.dtype is not meta.dtype:
+        if name != "copy_" and not can_cast(result._meta.dtype, meta.dtype):
+            raise RuntimeError(
+                f"result type {result._meta.dtype.letter_name} can't be cast to the desired "
+                f"output type {meta.dtype.letter_name}: {name} computes {result._meta.dtype} and "
+                f"writes to {meta.dtype}; convert the tensor with .to() first"
+            )
+        result = result.to(meta.dtype)
+    return result
+
+
+def check_writable(target: Tensor, name: str = "an in-place operation") -> None:
+    """Raises RuntimeError where PyTorch forbids in-place operations under autograd."""
+    if target._requires_grad and target._grad_fn is None:
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation "
+            f"({name}); do it under torch.no_grad(), or on a clone()"
+        )
+    view = target._view
+    if view is None:
+        return
+    if view.base._requires_grad and view.base._grad_fn is None:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation "
+            f"({name}); do it under torch.no_grad(), or on a clone()"
+        )
+    if view.origin == "no_grad":
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode "
+            f"enabled ({name}): autograd cannot know which of the two was meant; make the view "
+            "with gradients on, or write under torch.no_grad()"
+        )
+    if view.origin == "multi":
+        raise RuntimeError(
+            f"{name} writes to one of the views made by a function that returns several views "
+            "(unbind, split, chunk): Output 0 of that function is a view and is being modified "
+            "inplace, which autograd does not allow; use the form that makes a new tensor"
+        )
+
+
+def _check_overlap(target: Tensor, name: str) -> None:
+    meta = target._meta
+    if meta.contiguous or meta.numel < 2:
+        return
+    for size, stride in zip(meta.shape, meta.strides, strict=True):
+        if size > 1 and stride == 0:
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to "
+                f"a single memory location ({name} on an expanded tensor of shape "
+                f"{list(meta.shape)}). Please clone() the tensor before performing the operation."
+            )
+
+
+def _assign_with_history(target: Tensor, result: Tensor) -> Tensor:
+    _check_overlap(target, "an in-place operation")
+    view = target._view
+    if view is None:
+        target._storage.write(value_of(result))
+        _count_write(target)
+        _take_history(target, result)
+        return target
+    base = view.base
+    old = alias(base)
+    old._grad_fn, old._output_index = base._grad_fn, base._output_index
+    old._requires_grad = base._requires_grad
+    if base._requires_grad or result._requires_grad:
+        new_base = _scatter(target, result, old)
+        base._storage.write(value_of(new_base))
+        _count_write(target)
+        _take_history(base, new_base)
+        if base._grad_fn is not None:
+            base._grad_fn.label = "CopySlices"
+        refresh_history(target)
+    return target
+
+
+def _take_history(target: Tensor, result: Tensor) -> None:
+    target._epoch += 1
+    if result._grad_fn is None:
+        if result._requires_grad:  # copy_ of a leaf: gradients go on to that leaf
+            result = result.view_as(result)
+        else:
+            target._grad_fn = None
+            target._output_index = 0
+            target._requires_grad = False
+            return
+    target._grad_fn = result._grad_fn
+    target._output_index = result._output_index
+    target._requires_grad = True
+    graph.rebind_results(result._grad_fn, target)
+
+
+def _scatter(target: Tensor, result: Tensor, root: Tensor) -> Tensor:
+    """The root's contents with ``result`` in the place that ``target`` shows, as a new tensor."""
+    view = target._view
+    assert view is not None
+    parents = [root]
+    for operator, attributes, _ in view.steps[:-1]:
+        parents.append(dispatch.apply(operator, (parents[-1],), attributes))
+    new = result
+    for (operator, attributes, _), parent in zip(
+        reversed(view.steps), reversed(parents), strict=True
+    ):
+        new = operator.write(parent, new, *attributes)
+    return new
+
+
+def _scattered(target: Tensor, result: Tensor, root: Tensor) -> Any:
+    previous, mode.grad = mode.grad, False
+    try:
+        return value_of(_scatter(target, result, root))
+    finally:
+        mode.grad = previous
+
+
+def replace(target: Tensor, other: Tensor) -> None:
+    """``target.data = other``: the tensor looks at other memory from now on."""
+    target._meta = other._meta
+    target._storage = other._storage
+    target._view = None
+    if other._view is not None:
+        target._view = alias(other)._view
+
+
+def detached_copy(tensor: Tensor) -> Tensor:
+    """A new base tensor with the same contents and no history."""
+    return new_tensor(value_of(tensor), tensor._meta)
+
+
+# --------------------------------------------------------------------------
+# The in-place and out= forms of functions (see operator.register)
+
+
+def in_place_form(function: Any, name: str) -> Any:
+    """``x.name_(...)``: computes ``function(x, ...)`` and writes the result into x."""
+    called = name + "_"
+
+    @functools.wraps(function)
+    def change(input, *args, **kwargs):
+        return assign(input, function(input, *args, **kwargs), called)
+
+    change.__name__ = change.__qualname__ = called
+    change.__doc__ = f"In-place form of :func:`{name}`: writes the result into ``input``."
+    return change
+
+
+def out_form(function: Any) -> Any:
+    """The function with an ``out=`` argument and NumPy's names for arguments."""
+
+    @functools.wraps(function)
+    def called(*args, out=None, **kwargs):
+        if kwargs:
+            kwargs = translate(kwargs)
+        if out is None:
+            return function(*args, **kwargs)
+        return write_out(out, function, args, kwargs)
+
+    return called
+
+
+def write_out(out: Any, function: Any, args: tuple, kwargs: dict) -> Any:
+    """Writes a result (or a tuple of them) into ``out``, which takes its shape if need be."""
+    name = function.__name__
+    inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    outs = out if isinstance(out, (tuple, list)) else (out,)
+    if mode.grad and any(x._requires_grad for x in (*inputs, *outs)):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, "
+            "but one of the arguments requires grad."
+        )
+    results = function(*args, **kwargs)
+    found = results if isinstance(results, tuple) else (results,)
+    if len(found) != len(outs):
+        raise TypeError(f"{name}() has {len(found)} results, got {len(outs)} tensors in out=")
+    for target, result in zip(outs, found, strict=True):
+        if target._meta.shape != result._meta.shape:
+            target.resize_(result._meta.shape)
+        assign(target, result, name)
+    return out
+
+
+finish.extend((out_form, in_place_form))
