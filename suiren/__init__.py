@@ -1,13 +1,83 @@
-"""Suiren: PyTorch's interface over an engine written in Python. ``import suiren as torch``."""
+"""Suiren: PyTorch's interface over an engine written in Python. ``import suiren as torch``.
 
-from suiren import operator as _registry
-from suiren import autograd
-from suiren.ops import arithmetic, casts, creation, python_operators, reductions, views  # noqa: F401
-from suiren import tensor_methods
-from suiren.tensor import Tensor
+What is here is the table of contents of torch's namespace. Operators come from ``suiren.ops``
+(registered there, one definition each); ``nn``, ``optim`` and other subpackages are imported when
+they are first used, so that ``import suiren`` stays quick.
+"""
 
-tensor_methods.attach()
-for _name, _function in _registry.NAMESPACES["Tensor"].items():
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import Any as _Any
+
+from suiren import dtype as _dtypes
+from suiren import operator as _operator
+from suiren import ops as _ops  # noqa: F401 (registers the operators)
+from suiren import tensor_methods as _tensor_methods
+from suiren.autograd import graph as _graph  # noqa: F401
+from suiren.autograd.mode import (  # noqa: F401
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from suiren.device import device  # noqa: F401
+from suiren.dtype import (  # noqa: F401
+    bfloat16,
+    can_cast,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    long,
+    promote_types,
+    set_default_dtype,
+    short,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from suiren.ops import python_operators as _python_operators
+from suiren.size import Size  # noqa: F401
+from suiren.tensor import Tensor  # noqa: F401
+from suiren.version import __version__  # noqa: F401
+
+_tensor_methods.attach()
+for _name, _function in _operator.NAMESPACES["Tensor"].items():
     setattr(Tensor, _name, _function)
-python_operators.attach()
-globals().update(_registry.NAMESPACES["torch"])
+_python_operators.attach()
+globals().update(_operator.NAMESPACES["torch"])
+
+# Python's own names, bound last: nothing above may mean the builtins by them.
+bool = _dtypes.bool
+float = _dtypes.float32
+int = _dtypes.int32
+
+_LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "autograd", "random",
+         "cli", "backends", "cuda", "amp", "jit", "testing", "types", "version")  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return _importlib.import_module(f"suiren.{name}")
+    import difflib
+
+    near = difflib.get_close_matches(name, list(globals()) + list(_LAZY), 3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    raise AttributeError(f"module 'suiren' has no attribute '{name}'{hint}")

@@ -2,3 +2,33 @@
 
 What a definition looks like: ``suiren/operator.py``. How to add one: ``docs/architecture.md``.
 """
+
+from suiren.ops import (  # noqa: F401
+    activation,
+    arithmetic,
+    bitwise,
+    casts,
+    comparison,
+    complex_numbers,
+    convolution,
+    creation,
+    dropout,
+    embedding,
+    indexing,
+    linear_algebra,
+    loss,
+    masking,
+    matmul,
+    normalization,
+    pointwise,
+    pooling,
+    random,
+    reductions,
+    scan,
+    shape,
+    softmax,
+    sorting,
+    special,
+    statistics,
+    views,
+)

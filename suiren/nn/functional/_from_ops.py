@@ -1,14 +1,16 @@
 """Where nn.functional finds the operators that have a derivative of their own.
 
-Each name lives in `suiren/ops/<family>.py` ("one operator, one place"); this table says in which
-family, and attribute access fetches it at first use. The other files of this package call them
-as `ops.name(...)`; `nn/functional/__init__.py` re-exports them all.
+Each name lives in `suiren/ops/<family>.py` ("one operator, one place") and is registered there for
+the namespace "nn.functional". This table lists them all; attribute access fetches one from the
+registry at first use. The other files of this package call them as `ops.name(...)`;
+`nn/functional/__init__.py` re-exports them.
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from suiren.operator import NAMESPACES
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "activation": (
@@ -56,10 +58,10 @@ def __getattr__(name: str) -> Any:
     family = NAMES.get(name)
     if family is None:
         raise AttributeError(f"nn.functional has no operator {name!r}")
-    try:
-        module = importlib.import_module(f"suiren.ops.{family}")
-        found = getattr(module, name)
-    except (AttributeError, ModuleNotFoundError) as error:
-        raise AttributeError(f"operator {name!r} is not in suiren/ops/{family}.py") from error
+    found = NAMESPACES["nn.functional"].get(name)
+    if found is None:
+        raise AttributeError(
+            f"operator {name!r} is not registered under nn.functional; its place is "
+            f"suiren/ops/{family}.py")
     globals()[name] = found  # the next access does not come here
     return found
