@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib as _importlib
 from typing import Any as _Any
 
-from suiren import dtype as _dtypes
+from suiren import dtypes as _dtypes
 from suiren import operator as _operator
 from suiren import ops as _ops  # noqa: F401 (registers the operators)
 from suiren import tensor_methods as _tensor_methods
@@ -24,7 +24,7 @@ from suiren.autograd.mode import (  # noqa: F401
     set_grad_enabled,
 )
 from suiren.device import device  # noqa: F401
-from suiren.dtype import (  # noqa: F401
+from suiren.dtypes import (  # noqa: F401
     bfloat16,
     can_cast,
     cdouble,

@@ -25,7 +25,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from suiren import dtype as dtypes
+from suiren import dtypes
 from suiren.trace.meta import Meta
 
 MAX_PLANS = 8192  # remembered inferences of one operator; then it starts afresh

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from suiren.dtype import dtype
+from suiren.dtypes import dtype
 from suiren.size import Size
 from suiren.storage import Storage
 from suiren.trace import Meta, Value, current_trace

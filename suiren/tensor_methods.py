@@ -97,7 +97,7 @@ def __contains__(self: Tensor, element: Any) -> bool:
 
 
 def __repr__(self: Tensor) -> str:
-    from suiren import dtype as dtypes
+    from suiren import dtypes
     from suiren.printing import tensor_text
 
     name = None

@@ -16,7 +16,7 @@ from suiren import dispatch
 from suiren.autograd import graph
 from suiren.autograd.graph import refresh_history
 from suiren.autograd.mode import mode
-from suiren.dtype import can_cast
+from suiren.dtypes import can_cast
 from suiren.operator import Operator, finish, translate
 from suiren.tensor import Tensor, View, new_tensor, value_of
 from suiren.trace import Meta

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from suiren import dtype as dtypes
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import elementwise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from suiren import dtype as dtypes
+from suiren import dtypes
 from suiren.autograd.mode import mode
 from suiren.device import check_available, device
 from suiren.dispatch import apply
-from suiren.dtype import dtype
+from suiren.dtypes import dtype
 from suiren.operator import composite, operator
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import meta

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from suiren import dtype as dtypes
+from suiren import dtypes
 from suiren.device import CPU, check_available
 from suiren.dispatch import apply
-from suiren.dtype import dtype
+from suiren.dtypes import dtype
 from suiren.operator import composite, operator
 from suiren.ops.views import sizes_of
 from suiren.tensor import Tensor, constructors, new_tensor

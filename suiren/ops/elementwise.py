@@ -17,10 +17,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from suiren import dtype as dtypes
+from suiren import dtypes
 from suiren import operator as registry
 from suiren.dispatch import Casts, apply
-from suiren.dtype import dtype
+from suiren.dtypes import dtype
 from suiren.operator import Operator
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta

@@ -12,7 +12,7 @@ from math import prod
 from weakref import WeakValueDictionary
 
 from suiren.device import CPU, device
-from suiren.dtype import dtype
+from suiren.dtypes import dtype
 from suiren.size import Size
 
 

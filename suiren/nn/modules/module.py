@@ -115,9 +115,21 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if suiren.is_grad_enabled():
+        if not suiren.is_grad_enabled():
+            return self._call_without_gradients(args, kwargs)
+        if (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or global_hooks.present()
+        ):
             return self._call(args, kwargs)
-        # No backward() will come to flush the trace: the outermost call does it.
+        # The usual way, kept short: modules are called at every step.
+        return self.forward(*args, **kwargs)
+
+    def _call_without_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """No backward() will come to flush the trace: the outermost call does it."""
         calls = _calls_without_gradients
         calls.depth += 1
         try:
@@ -129,18 +141,7 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
         return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        everywhere = global_hooks
-        if not (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or everywhere.forward
-            or everywhere.forward_pre
-            or everywhere.backward
-            or everywhere.backward_pre
-        ):
-            return self.forward(*args, **kwargs)
+        """Hooks and forward; hooks that ask for it run after an exception too."""
         called: set[int] = set()
         try:
             return self._call_with_hooks(args, kwargs, called)
