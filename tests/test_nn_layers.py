@@ -5,6 +5,9 @@ padding modes and batches of one and of none are in it. Key layers also have rec
 which need no PyTorch.
 """
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -244,7 +247,8 @@ def test_the_table_covers_every_layer():
         "Container", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList",
         "Sequential", "Parameter", "Buffer", "UninitializedBuffer", "UninitializedParameter",
         "LinearCrossEntropyOptions", "RNNBase", "RNNCellBase", "NLLLoss2d",
-        "DataParallel", "SyncBatchNorm",  # not provided
+        "SyncBatchNorm",  # not provided
+        "DataParallel",  # in test_nn_module
         "CTCLoss", "CrossMapLRN2d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",  # below
         "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
         "FeatureAlphaDropout", "RReLU",  # random
@@ -307,6 +311,17 @@ def test_lazy_layers_become_plain_ones(lazy, plain, args, shape):
     twin.load_state_dict(layer.state_dict())  # takes the shapes from the state
     assert all(tuple(a.shape) == tuple(b.shape)
                for a, b in zip(twin.parameters(), layer.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_of_lazy_layers_are_their_own(copied):
+    layer = nn.LazyBatchNorm1d()
+    twin = copied(layer)
+    assert tuple(twin(suiren.ones(2, 3)).shape) == (2, 3)
+    assert type(twin) is nn.BatchNorm1d and not twin._forward_pre_hooks
+    assert type(layer) is nn.LazyBatchNorm1d
+    layer(suiren.ones(2, 5))
+    assert type(layer) is nn.BatchNorm1d and tuple(layer.weight.shape) == (5,)
 
 
 def test_uninitialized_parameter_has_no_shape():

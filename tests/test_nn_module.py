@@ -430,7 +430,7 @@ def test_signatures_and_defaults_are_torchs():
     torch = pytest.importorskip("torch")
     for name in dir(torch.nn):
         theirs = getattr(torch.nn, name)
-        if not isinstance(theirs, type) or name in ("Container", "DataParallel", "SyncBatchNorm"):
+        if not isinstance(theirs, type) or name in ("Container", "SyncBatchNorm"):
             continue
 
         def parameters(kind):
@@ -643,6 +643,23 @@ def test_parameters_to_vector_and_fusion():
     fused = nn.utils.fuse_conv_bn_eval(conv, norm)
     np.testing.assert_allclose(
         fused(x).detach().numpy(), norm(conv(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_functional_call_and_data_parallel():
+    def scenario(lib, nn):
+        from importlib import import_module
+
+        call = import_module(nn.__name__ + ".utils.stateless").functional_call
+        m = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)).eval()
+        before = m[0].weight
+        log = [call(m[0], {"weight": lib.tensor([[3.0]]), "bias": lib.ones(1)},
+                    lib.tensor([[2.0]])).tolist()]
+        log += [m[0].weight is before, list(nn.DataParallel(m).state_dict())]
+        wrapped = nn.DataParallel(m)
+        log.append(bool((wrapped(lib.ones(1, 1)) == m(lib.ones(1, 1))).all()))
+        return log
+
+    both(scenario)
 
 
 def test_pad_and_pack_sequences():

@@ -176,8 +176,13 @@ class _Uninitialized:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.requires_grad, self.data.device, self.data.dtype)
+        return memo[id(self)]
+
     def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
-        return type(self), (self.requires_grad,)
+        return type(self), (self.requires_grad, None, self.data.dtype)
 
 
 class UninitializedParameter(_Uninitialized, Parameter):
@@ -193,11 +198,6 @@ class UninitializedParameter(_Uninitialized, Parameter):
     ) -> UninitializedParameter:
         data = suiren.empty(0, device=device, dtype=dtype)
         return Tensor._make_subclass(cls, data, requires_grad)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> UninitializedParameter:
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(self.requires_grad, self.data.device, self.data.dtype)
-        return memo[id(self)]
 
 
 class UninitializedBuffer(_Uninitialized, Tensor):

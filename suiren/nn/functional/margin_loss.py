@@ -108,12 +108,12 @@ def multi_margin_loss(
             f"{list(input.shape)}")
     rows = input if input.dim() == 2 else input.reshape(1, -1)  # batch, classes
     batch, classes = rows.shape
+    if weight is not None and weight.dim() != 1:
+        raise ValueError("multi_margin_loss: weight must be one-dimensional")
     if target.dtype != suiren.int64:
         raise RuntimeError(
             f"multi_margin_loss: expected scalar type Long but found {target.dtype}; "
             "convert the target with target.long()")
-    if weight is not None and weight.dim() != 1:
-        raise ValueError("multi_margin_loss: weight must be one-dimensional")
     if target.dim() > 1 or target.numel() != batch:
         raise RuntimeError(
             "multi_margin_loss: target tensor should be 1-D with size equal to the number of "

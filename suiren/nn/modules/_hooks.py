@@ -42,6 +42,16 @@ class RemovableHandle:
             if hooks is not None:
                 hooks.pop(self.id, None)
 
+    def __getstate__(self) -> tuple[Any, ...]:
+        # Copies of a module copy its hooks; the handle's copy must belong to those.
+        return self._hooks(), self.id, tuple(reference() for reference in self._extras)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        hooks, self.id, extras = state
+        self._hooks = weakref.ref(OrderedDict() if hooks is None else hooks)
+        self._extras = tuple(weakref.ref(OrderedDict() if x is None else x) for x in extras)
+        RemovableHandle._next_id = max(RemovableHandle._next_id, self.id + 1)
+
     def __enter__(self) -> RemovableHandle:
         return self
 
