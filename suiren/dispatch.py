@@ -14,7 +14,8 @@ from suiren.autograd.mode import mode
 from suiren.operator import Operator
 from suiren.storage import Storage
 from suiren.tensor import Tensor, value_of
-from suiren.trace import Meta, current_trace
+from suiren.trace import Meta
+from suiren.trace.recorder import local
 
 _new = object.__new__
 
@@ -47,18 +48,19 @@ def apply(operator: Operator, inputs: tuple, attributes: tuple = ()) -> Any:
             metas.append(x.__class__)
             values.append(x)
     metas = tuple(metas)
-    key = (metas, attributes)
-    meta = operator.plans.get(key)
-    if meta is None:
-        meta = operator.plan(metas, attributes)
+    meta = operator.plans.get((metas, attributes))
     if meta.__class__ is not Meta:
+        if meta is None:
+            meta = operator.plan(metas, attributes)
         if meta.__class__ is Casts:
             return apply(operator, meta.of(inputs), attributes)
-        return _several(operator, inputs, attributes, metas, tuple(values), meta, differentiate)
-    value = current_trace().record(operator, attributes, tuple(values), meta.flat)
+        if meta.__class__ is tuple:
+            return _several(operator, inputs, attributes, metas, values, meta, differentiate)
     result = _new(Tensor)
     result._meta = meta
-    result._storage = Storage(value, meta)
+    result._storage = storage = _new(Storage)
+    storage.meta = meta
+    storage.value = local.trace.record(operator, attributes, values, meta.flat)
     if differentiate and mode.grad and operator.differentiable:
         connect(operator, attributes, inputs, metas, (result,))
     return result
@@ -84,7 +86,7 @@ class Casts:
 
 def _several(operator, inputs, attributes, metas, values, found, differentiate):
     flat = tuple([meta.flat for meta in found])
-    recorded = current_trace().record_many(operator, attributes, values, flat)
+    recorded = local.trace.record_many(operator, attributes, values, flat)
     results = []
     for value, meta in zip(recorded, found, strict=True):
         result = _new(Tensor)

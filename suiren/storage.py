@@ -27,15 +27,16 @@ class Storage:
     tensors with a counter of their own.
     """
 
-    __slots__ = ("value", "meta", "changes", "version", "pinned", "_address", "__weakref__")
+    # Defaults on the class: a storage is made for every result, and most need no more than two
+    # attributes of their own.
+    changes = 0
+    version = 0
+    pinned: np.ndarray | None = None
+    _address = 0
 
     def __init__(self, value: Value | None, meta: Meta):
         self.value = value  # None while the memory is pinned
         self.meta = meta  # of the root: what a base tensor over this storage looks like
-        self.changes = 0
-        self.version = 0
-        self.pinned: np.ndarray | None = None
-        self._address = 0
 
     @property
     def address(self) -> int:
@@ -89,7 +90,7 @@ class Storage:
             return self.value
         if self.pinned.nbytes <= SNAPSHOT_BYTES:
             return Value(self.meta.flat, np.array(self.pinned))
-        current_trace().urgent = True
+        current_trace().read_soon()
         return Value(self.meta.flat, self.pinned)
 
     def _still_shared(self) -> bool:

@@ -334,8 +334,6 @@ def register_hook(self: Tensor, hook) -> graph.Handle:
             "cannot register a hook on a tensor that doesn't require gradient"
         )
     node, index = graph.edge_of(self)
-    if self._grad_fn is None:
-        self._hooked = node  # the leaf's node must outlive this call, and its hooks with it
     if node.tensor_hooks is None:
         node.tensor_hooks = {}
     hooks = node.tensor_hooks.setdefault(index, graph.Hooks())
@@ -350,7 +348,6 @@ def register_post_accumulate_grad_hook(self: Tensor, hook) -> graph.Handle:
             "don't require gradient"
         )
     node = graph.accumulator(self)
-    self._hooked = node
     if node.after_hooks is None:
         node.after_hooks = graph.Hooks()
     return graph._add(node.after_hooks, hook)

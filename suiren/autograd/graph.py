@@ -118,24 +118,22 @@ class Hooks(OrderedDict):
 class Node:
     """One differentiable step: where its result came from and how gradients go back."""
 
-    __slots__ = (
-        "operator", "attributes", "edges", "metas", "results", "saved", "saved_results", "needs",
-        "sequence", "tensor_hooks", "retained", "pre_hooks", "post_hooks", "label", "released",
-        "metadata", "traceback", "__weakref__",
-    )  # fmt: skip
-
-    edges: tuple[Edge | None, ...]
-    needs: tuple[bool, ...]
+    # Defaults on the class: nodes are made for every differentiable operation, and most of them
+    # are never hooked.
+    edges: tuple[Edge | None, ...] = ()
+    metas: tuple[Any, ...] = ()
+    results: tuple[Meta, ...] = ()
+    needs: tuple[bool, ...] = ()
+    tensor_hooks: dict[int, Hooks] | None = None
+    retained: dict[int, weakref.ref[Tensor]] | None = None
+    pre_hooks: Hooks | None = None
+    post_hooks: Hooks | None = None
+    label: str | None = None
+    released = False
+    traceback: str | None = None
 
     def __init__(self) -> None:
         self.sequence = next(_sequence)
-        self.tensor_hooks: dict[int, Hooks] | None = None
-        self.retained: dict[int, weakref.ref[Tensor]] | None = None
-        self.pre_hooks: Hooks | None = None
-        self.post_hooks: Hooks | None = None
-        self.label: str | None = None
-        self.released = False
-        self.traceback: str | None = None
 
     # ---- what users see
 
@@ -187,12 +185,10 @@ def _add(hooks: Hooks, hook: Callable) -> Handle:
 class OperatorNode(Node):
     """The node of a recorded operator; its class has the name that PyTorch prints."""
 
-    __slots__ = ()
-
     operator: Operator
     attributes: tuple
-    saved: tuple[Any, ...]
-    saved_results: tuple[Saved, ...]
+    saved: tuple[Any, ...] = ()
+    saved_results: tuple[Saved, ...] = ()
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
         if self.released:
@@ -248,28 +244,36 @@ def node_class(name: str) -> type[OperatorNode]:
     """The node class that prints as ``name``."""
     found = _classes.get(name)
     if found is None:
-        found = _classes[name] = type(name, (OperatorNode,), {"__slots__": ()})
+        found = _classes[name] = type(name, (OperatorNode,), {})
     return found
 
 
 class AccumulateGrad(Node):
-    """Where gradients of a leaf end: adds them to ``tensor.grad``."""
+    """Where gradients of a leaf end: adds them to ``tensor.grad``.
 
-    __slots__ = ("variable", "after_hooks")
+    The leaf owns its node; the node refers to the leaf weakly, so there is no cycle. A leaf that
+    nobody holds any more has nobody to look at its gradient.
+    """
+
+    after_hooks: Hooks | None = None
 
     def __init__(self, variable: Tensor):
         super().__init__()
-        self.variable = variable
-        self.edges = ()
-        self.metas = ()
+        self._variable = weakref.ref(variable)
         self.results = (variable._meta,)
-        self.after_hooks: Hooks | None = None
+
+    @property
+    def variable(self) -> Tensor | None:
+        """The leaf, while somebody holds it."""
+        return self._variable()
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
         grad = grads[0]
         if grad is None:
             return []
-        variable = self.variable
+        variable = self._variable()
+        if variable is None:
+            return []
         held = variable._grad
         if held is None:
             variable._grad = grad if grad._requires_grad else new_tensor(value_of(grad), grad._meta)
@@ -287,12 +291,10 @@ class AccumulateGrad(Node):
 
 
 def accumulator(leaf: Tensor) -> AccumulateGrad:
-    """The node that collects the gradients of this leaf: one as long as somebody holds it."""
-    reference = leaf._accumulator
-    node = reference and reference()
+    """The node that collects the gradients of this leaf."""
+    node = leaf._accumulator
     if node is None:
-        node = AccumulateGrad(leaf)
-        leaf._accumulator = weakref.ref(node)
+        node = leaf._accumulator = AccumulateGrad(leaf)
     return node
 
 
@@ -312,30 +314,32 @@ def connect(
 ) -> None:
     """Makes the node of an operation just recorded and hangs the results on it."""
     needs = tuple([x.__class__ not in _NUMBERS and x._requires_grad for x in inputs])
-    kept, kept_results = operator.savings(needs)
-    if operator.backward is None:
-        _check_formulas(operator, needs)
-    cls = _classes.get(operator.node_name) or node_class(operator.node_name)
-    node = cls()
+    kept, kept_results = operator._savings.get(needs) or _savings(operator, needs)
+    node = node_class(operator.node_name)()
     node.operator = operator
     node.attributes = attributes
     node.metas = metas
     node.needs = needs
-    node.edges = tuple(
-        [edge_of(x) if need else None for x, need in zip(inputs, needs, strict=True)]
-    )
+    edges: list[Edge | None] = []
+    for x, need in zip(inputs, needs):  # noqa: B905 (of one length; strict costs time here)
+        if not need:
+            edges.append(None)
+        elif x._grad_fn is not None:
+            edges.append((x._grad_fn, x._output_index))
+        else:
+            edges.append((x._accumulator or accumulator(x), 0))
+    node.edges = tuple(edges)
     if kept:
         saved: list[Any] = [None] * len(inputs)
         for i in kept:
             x = inputs[i]
             saved[i] = x if x.__class__ in _NUMBERS else Saved(x)
         node.saved = tuple(saved)
-    else:
-        node.saved = ()
     for i, output in enumerate(outputs):
         if output._meta.dtype.category >= 2:  # integers and truth values have no gradient
             output._grad_fn = node
-            output._output_index = i
+            if i:
+                output._output_index = i
             output._requires_grad = True
     node.results = tuple([output._meta for output in outputs])
     if kept_results:
@@ -343,8 +347,6 @@ def connect(
         for i in kept_results:
             saved_results[i] = Saved(outputs[i], node, i)
         node.saved_results = tuple(saved_results)
-    else:
-        node.saved_results = ()
     if _anomaly.on:
         node.traceback = _anomaly.forward_lines()
 
@@ -361,6 +363,13 @@ class _Anomaly:
 
 _anomaly = _Anomaly()
 _NUMBERS = frozenset({int, float, bool, complex, type(None)})
+
+
+def _savings(operator: Operator, needs: tuple[bool, ...]) -> tuple:
+    """What to keep for these gradients, worked out once; the formulas must be there."""
+    if operator.backward is None:
+        _check_formulas(operator, needs)
+    return operator.savings(needs)
 
 
 def _check_formulas(operator: Operator, needs: tuple[bool, ...]) -> None:

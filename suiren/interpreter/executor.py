@@ -32,6 +32,7 @@ def _held_only_by_a_list() -> int:
 
 
 _BASELINE = _held_only_by_a_list()
+_FAILED = object()  # in the slots of results that could not be computed
 
 
 class _Step:
@@ -88,20 +89,48 @@ class Interpretation:
             step.free = tuple(slot for slot in touched if slot not in later)
             later |= touched
 
-    def run(self, inputs: list[tuple[int, Any]], own: bool = False) -> list[Any]:
+    def run(
+        self, inputs: list[tuple[int, Any]], own: bool = False
+    ) -> tuple[list[Any], BaseException | None]:
+        """The arrays of the wanted slots; None with an error for those that failed."""
         slots: list[Any] = [None] * self.size
         while inputs:
             slot, what = inputs.pop()
             # A number stays a Python number: NumPy then computes in the array's own type.
             slots[slot] = getattr(what, "buffer", what)
         what = None
+        error = None
         with np.errstate(all="ignore"):
-            for step in self.steps:
-                self._execute(step, slots)
-        found = [np.asarray(slots[slot]) for slot in self.wanted]
+            try:
+                for step in self.steps:
+                    self._execute(step, slots)
+            except BaseException as found:
+                error = found
+                interrupted = not isinstance(found, Exception)
+                self._go_on(step, slots, again=interrupted)
+        found = [None if slots[s] is _FAILED else np.asarray(slots[s]) for s in self.wanted]
         if own:
-            return [np.array(array) for array in found]
-        return found
+            found = [array if array is None else np.array(array) for array in found]
+        return found, error
+
+    def _go_on(self, broken: _Step, slots: list[Any], again: bool) -> None:
+        """Computes what does not depend on the step that failed.
+
+        The user's other tensors must not be lost with it: after an interrupt (Ctrl-C) the step
+        is done again, so that parameters half updated are updated in whole.
+        """
+        at = self.steps.index(broken)
+        if not again:
+            slots[broken.first : broken.first + broken.count] = [_FAILED] * broken.count
+            at += 1
+        for step in self.steps[at:]:
+            if not any(slots[slot] is _FAILED for slot in step.arguments):
+                try:
+                    self._execute(step, slots)
+                    continue
+                except Exception:  # the first error is the one to report
+                    pass
+            slots[step.first : step.first + step.count] = [_FAILED] * step.count
 
     def _execute(self, step: _Step, slots: list[Any]) -> None:
         consumed = step.operator.consumes

@@ -29,10 +29,13 @@ class Program:
         self.seen = 0
         self.interpretation = Interpretation(*key)
 
-    def run(self, inputs: list[tuple[int, Any]], own: bool) -> list[Any]:
+    def run(
+        self, inputs: list[tuple[int, Any]], own: bool
+    ) -> tuple[list[Any], BaseException | None]:
         """The buffers of the wanted slots; ``inputs`` is emptied so that memory can be reused.
 
-        With ``own`` the buffers share no memory with the inputs.
+        With ``own`` the buffers share no memory with the inputs. When an operation fails, what
+        does not depend on it is computed all the same; the rest is None, and the error comes too.
         """
         self.seen += 1
         return self.interpretation.run(inputs, own)
@@ -78,6 +81,6 @@ programs = ProgramCache()
 
 def run_program(
     key: tuple, inputs: list[tuple[int, Value | complex]], own: bool = False
-) -> list[Any]:
-    """Runs the trace of this key on these inputs and returns the wanted buffers in order."""
+) -> tuple[list[Any], BaseException | None]:
+    """Runs the trace of this key on these inputs: the wanted buffers in order, and any error."""
     return programs.get(key).run(inputs, own)

@@ -23,18 +23,22 @@ from suiren.trace.value import Value
 
 MAX_ENTRIES = 4000  # a longer trace is flushed: bounds what a loop without observation holds
 MAX_PENDING_BYTES = 1 << 30  # results recorded but not computed; most of them are temporary
+_BYTES_PER_ENTRY = MAX_PENDING_BYTES // MAX_ENTRIES
 EAGER = os.environ.get("SUIREN_EAGER", "0") not in ("", "0")
+
+_new = object.__new__
 
 
 class Trace:
     """What one thread has recorded since its last flush."""
 
     __slots__ = (
-        "entries", "results", "inputs", "input_slots", "input_keys", "next_slot", "pending_bytes",
+        "entries", "results", "inputs", "input_slots", "input_keys", "next_slot", "room",
         "urgent", "lock", "__weakref__",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        # Taken while recording because another thread that needs a Value flushes this trace.
         self.lock = threading.RLock()
         self._clear()
 
@@ -45,33 +49,36 @@ class Trace:
         self.input_slots: dict[Value, int] = {}
         self.input_keys: list[tuple] = []
         self.next_slot = 0
-        self.pending_bytes = 0
+        self.room = 0 if EAGER else MAX_ENTRIES  # entries until the next flush at the latest
         # An input lies in memory that others may write to: compute before anyone can.
         self.urgent = False
 
+    def read_soon(self) -> None:
+        """The next operation reads memory that others may change: compute it at once."""
+        self.urgent = True
+        self.room = 0
+
     def record(self, operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
         """Appends one operation with one result; arguments are Values or Python numbers."""
-        for argument in arguments:
-            if (
-                argument.__class__ is Value
-                and argument.buffer is None
-                and argument.trace is not self
-            ):
-                argument.get()
         with self.lock:
-            slots = self._slots_of(arguments)
-            slot = self.next_slot
+            slots = []
+            for argument in arguments:
+                if argument.__class__ is Value and argument.trace is self:
+                    slots.append(argument.slot)
+                else:
+                    slots.append(self._input(argument))
+            value = _new(Value)
+            value.meta = result
+            value.buffer = None
+            value.trace = self
+            value.slot = slot = self.next_slot
             self.next_slot = slot + 1
-            value = Value(result, None, self, slot)
-            self.entries.append((operator, attributes, slots, (result,)))
-            self.results.append(weakref.ref(value))
-            self.pending_bytes += result.nbytes
-            if (
-                len(self.entries) >= MAX_ENTRIES
-                or self.pending_bytes > MAX_PENDING_BYTES
-                or EAGER
-                or self.urgent
-            ):
+            self.entries.append((operator, attributes, tuple(slots), (result,)))
+            self.results.append(_reference(value))
+            self.room -= 1
+            if result.nbytes > _BYTES_PER_ENTRY:
+                self.room -= result.nbytes // _BYTES_PER_ENTRY
+            if self.room <= 0:
                 self.flush()
         return value
 
@@ -79,52 +86,40 @@ class Trace:
         self, operator: Any, attributes: tuple, arguments: tuple, results: tuple[Meta, ...]
     ) -> tuple[Value, ...]:
         """Appends one operation with several results."""
-        for argument in arguments:
-            if (
-                argument.__class__ is Value
-                and argument.buffer is None
-                and argument.trace is not self
-            ):
-                argument.get()
         with self.lock:
-            slots = self._slots_of(arguments)
+            slots = []
+            for argument in arguments:
+                if argument.__class__ is Value and argument.trace is self:
+                    slots.append(argument.slot)
+                else:
+                    slots.append(self._input(argument))
             first = self.next_slot
             self.next_slot = first + len(results)
             values = tuple(
-                Value(result, None, self, first + i) for i, result in enumerate(results)
+                [Value(result, None, self, first + i) for i, result in enumerate(results)]
             )
-            self.entries.append((operator, attributes, slots, results))
-            self.results.extend(map(weakref.ref, values))
-            self.pending_bytes += sum(result.nbytes for result in results)
-            if (
-                len(self.entries) >= MAX_ENTRIES
-                or self.pending_bytes > MAX_PENDING_BYTES
-                or EAGER
-                or self.urgent
-            ):
+            self.entries.append((operator, attributes, tuple(slots), results))
+            self.results.extend(map(_reference, values))
+            self.room -= 1 + sum(result.nbytes for result in results) // _BYTES_PER_ENTRY
+            if self.room <= 0:
                 self.flush()
         return values
 
-    def _slots_of(self, arguments: tuple) -> tuple:
-        slots = []
-        for argument in arguments:
-            if argument.__class__ is not Value:
-                slot = self._new_input(argument, argument.__class__)
-            elif argument.buffer is None and argument.trace is self:
-                slot = argument.slot
-            else:
-                known = self.input_slots.get(argument)
-                if known is None:
-                    known = self._new_input(argument, argument.meta)
-                    self.input_slots[argument] = known
-                slot = known
-            slots.append(slot)
-        return tuple(slots)
-
-    def _new_input(self, what: Any, description: Any) -> int:
+    def _input(self, argument: Any) -> int:
+        """The slot of an argument that no entry of this trace produces."""
+        if argument.__class__ is Value:
+            known = self.input_slots.get(argument)
+            if known is not None:
+                return known
+            if argument.buffer is None:
+                argument.get()  # another thread has recorded it
+            self.input_slots[argument] = self.next_slot
+            description = argument.meta
+        else:
+            description = argument.__class__
         slot = self.next_slot
         self.next_slot = slot + 1
-        self.inputs.append((slot, what))
+        self.inputs.append((slot, argument))
         self.input_keys.append((slot, description))
         return slot
 
@@ -142,10 +137,15 @@ class Trace:
                 return
             key = (tuple(entries), tuple(key_of_inputs), wanted)
             del results
-            buffers = run_program(key, inputs, own=urgent)
+            buffers, error = run_program(key, inputs, own=urgent)
             for value, buffer in zip(held, buffers, strict=True):
                 value.buffer = buffer
                 value.trace = None
+            if error is not None:
+                raise error
+
+
+_reference = weakref.ref
 
 
 class _PerThread(threading.local):
@@ -153,28 +153,28 @@ class _PerThread(threading.local):
         self.trace = Trace()
 
 
-_local = _PerThread()
+local = _PerThread()
 
 
 def current_trace() -> Trace:
     """The trace that this thread records into."""
-    return _local.trace
+    return local.trace
 
 
 def record(operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
     """Records an operation in this thread's trace; see :meth:`Trace.record`."""
-    return _local.trace.record(operator, attributes, arguments, result)
+    return local.trace.record(operator, attributes, arguments, result)
 
 
 def flush() -> None:
     """Computes what this thread has recorded so far."""
-    _local.trace.flush()
+    local.trace.flush()
 
 
 def _after_fork_in_child() -> None:
     # The lock may have been copied while another thread of the parent held it. What this thread
     # had recorded was flushed before the fork.
-    _local.trace = Trace()
+    local.trace = Trace()
 
 
 if hasattr(os, "register_at_fork"):
