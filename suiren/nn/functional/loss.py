@@ -175,7 +175,32 @@ def linear_cross_entropy(
         raise TypeError(
             "linear_cross_entropy: options must be a LinearCrossEntropyOptions or None, got "
             + type(options).__name__)
+    if input.dim() not in (1, 2):
+        raise RuntimeError(
+            "linear_cross_entropy: expected input with dimensionality 1 or 2, got "
+            f"{input.dim()}")
+    if linear_weight.dim() < 2:
+        raise RuntimeError(
+            "linear_cross_entropy: expected linear_weight with dimensionality at least 2, got "
+            f"{linear_weight.dim()}")
     *places, features = linear_weight.shape
+    if input.shape[-1] != features:
+        raise RuntimeError(
+            "linear_cross_entropy: expected equal input and linear_weight last dimensions "
+            f"(in_features), got {input.shape[-1]} and {features}, respectively")
+    if len(places) > 1 and input.dim() == 1:
+        raise RuntimeError(
+            "linear_cross_entropy: K-dimensional loss defined by linear_weight shape "
+            f"{tuple(linear_weight.shape)} requires batched input, (N, {features}), got unbatched "
+            f"input with shape {tuple(input.shape)}")
+    if linear_bias is not None and tuple(linear_bias.shape) != tuple(places):
+        raise RuntimeError(
+            f"linear_cross_entropy: expected linear_bias shape {tuple(places)}, got "
+            f"{tuple(linear_bias.shape)}")
+    if ignore_index is not None and target.is_floating_point():
+        raise RuntimeError(
+            "linear_cross_entropy: ignore_index cannot be specified when target contains "
+            "probabilities")
     logits = ops.linear(input, linear_weight.reshape(-1, features))
     if linear_bias is not None:
         logits = logits + linear_bias.reshape(-1)
