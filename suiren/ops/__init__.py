@@ -14,6 +14,7 @@ from suiren.ops import (  # noqa: F401
     creation,
     dropout,
     embedding,
+    extremes,
     indexing,
     linear_algebra,
     loss,
