@@ -54,6 +54,15 @@ from suiren.dtypes import (  # noqa: F401
     uint64,
 )
 from suiren.ops import python_operators as _python_operators
+from suiren.random import (  # noqa: F401
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from suiren.size import Size  # noqa: F401
 from suiren.tensor import Tensor  # noqa: F401
 from suiren.version import __version__  # noqa: F401

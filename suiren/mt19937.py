@@ -120,6 +120,7 @@ class Stream(Twister):
         mean: float | np.ndarray = 0.0,
         std: float | np.ndarray = 1.0,
         dtype: Any = np.float32,
+        one_by_one: bool = False,
     ) -> np.ndarray:
         """Normal values. Source: torch.Tensor.normal_, torch.randn, torch.normal.
 
@@ -132,6 +133,9 @@ class Stream(Twister):
         multiple of 16, the last 16 elements are then replaced by a block of 16 new uniforms. The
         16-bit types draw uniforms for whole blocks only and round float32 results.
 
+        ``one_by_one`` draws any number of elements the first way: PyTorch's ``normal_`` of tensors
+        that are not contiguous.
+
         ``mean`` and ``std`` may be arrays that broadcast to ``shape`` (then standard normals, or
         with mean 0 and a number ``std``, are multiplied and added to in steps rounded to
         ``dtype``). Exactness: see the module's notes.
@@ -141,7 +145,7 @@ class Stream(Twister):
             return self._normal_about(shape, mean, std, dtype)
         out = np.empty(shape, dtype)
         flat = out.reshape(-1)
-        if flat.size >= 16:
+        if flat.size >= 16 and not one_by_one:
             self._fill_normal(flat, mean, std)
         elif dtype == np.float64:
             flat[:] = kernels.fma64(self._cached_normals(flat.size), float(std), float(mean))

@@ -1,1 +1,611 @@
-"""Being written."""
+"""Random tensors. Source: PyTorch's "Random sampling" page and its in-place sampling methods.
+
+Numbers are drawn on the host when the operation is recorded, from the generator's stream
+(:mod:`suiren.mt19937`, PyTorch's bit for bit), and enter the trace as computed Values: a program is
+then the same whatever was drawn. The methods that fill a tensor in place draw in the order in which
+its elements lie in memory, as PyTorch does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from suiren import dtypes
+from suiren.autograd.mode import mode
+from suiren.dispatch import apply
+from suiren.dtypes import dtype
+from suiren.operator import composite, operator
+from suiren.ops.casts import _dense
+from suiren.ops.creation import fill, from_array, options
+from suiren.ops.views import sizes_of
+from suiren.random import Generator, generator_of
+from suiren.tensor import Tensor, new_tensor, value_of
+from suiren.trace import Meta, Value, meta
+from suiren.views import assign
+
+Drawing = Callable[..., np.ndarray]
+
+
+def _draw(generator: Generator | None, name: str, method: str, *args: Any, **kwargs: Any) -> Any:
+    source = generator_of(generator, name)
+    with source.lock:
+        return getattr(source.stream, method)(*args, **kwargs)
+
+
+def _missing(kernel: str, kind: dtype) -> NotImplementedError:
+    return NotImplementedError(f'"{kernel}" not implemented for \'{kind.letter_name}\'')
+
+
+def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if any(s < 0 for s in shape):
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
+        )
+    return shape
+
+
+def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
+    return from_array(array, requires_grad)
+
+
+# --------------------------------------------------------------------------
+# Drawing for a shape and dtype
+
+
+def _parts(shape: tuple[int, ...], kind: dtype, draw: Drawing) -> np.ndarray:
+    """Complex numbers are drawn as twice as many real ones, real part first."""
+    if not kind.is_complex:
+        return draw(shape, kind.numpy)
+    return draw((*shape, 2), kind.to_real().numpy).view(kind.numpy).reshape(shape)
+
+
+def _uniform(shape, low, high, kind: dtype, generator, name: str) -> np.ndarray:
+    if kind.category < dtypes.FLOATING:
+        raise _missing("check_uniform_bounds", kind)
+    if not low <= high:
+        raise RuntimeError(
+            f"{name} expects to return a [from, to) range, but found from={low} > to={high}"
+        )
+    limit = dtypes.finfo(kind).max
+    if not (-limit <= low <= limit and -limit <= high <= limit):
+        raise RuntimeError(f"{name}: from={low} and to={high} must lie in the range of {kind}")
+
+    def draw(shape, kind):
+        return _draw(generator, name, "uniform", shape, float(low), float(high), kind)
+
+    return _parts(shape, kind, draw)
+
+
+def _normal(shape, mean, std, kind: dtype, generator, name: str, spread=False) -> np.ndarray:
+    if kind.category < dtypes.FLOATING:
+        raise _missing("normal_kernel_cpu", kind)
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    if kind.is_complex:  # the variance is shared between the parts
+        std = std / math.sqrt(2)
+
+    def draw(shape, array_kind):
+        center = 0.0 if kind.is_complex else mean
+        return _draw(generator, name, "normal", shape, center, std, array_kind, one_by_one=spread)
+
+    drawn = _parts(shape, kind, draw)
+    return drawn + kind.numpy.type(mean) if kind.is_complex and mean else drawn
+
+
+def _integers(shape, low: int, high: int, kind: dtype, generator, name: str) -> np.ndarray:
+    if kind.is_complex:
+        raise _missing("random_from_to_kernel_cpu", kind)
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    if kind.category < dtypes.FLOATING:
+        limits = (0, 1) if kind is dtypes.bool else (_iinfo(kind).min, _iinfo(kind).max)
+        for label, value in (("from", low), ("to - 1", high - 1)):
+            if not limits[0] <= value <= limits[1]:
+                raise RuntimeError(f"{label} is out of bounds for {kind}: {name} got {value}")
+    return _draw(generator, name, "randint", shape, low, high, kind.numpy)
+
+
+def _iinfo(kind: dtype) -> Any:
+    return np.iinfo(kind.numpy)
+
+
+# --------------------------------------------------------------------------
+# New tensors of a size
+
+
+@composite(where=("torch",))
+def rand(*size, generator=None, names=None, dtype=None, layout=None, device=None,
+         requires_grad=False, pin_memory=False):  # fmt: skip
+    """Uniform numbers in [0, 1). Source: torch.rand.
+
+    Raises NotImplementedError for integer dtypes.
+
+    >>> import suiren as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.rand(3)
+    tensor([0.4963, 0.7682, 0.0885])
+    """
+    kind = options(dtype, device, layout)
+    return _made(_uniform(_checked(sizes_of(size)), 0, 1, kind, generator, "rand"), requires_grad)
+
+
+@composite(where=("torch",))
+def randn(*size, generator=None, names=None, dtype=None, layout=None, device=None,
+          requires_grad=False, pin_memory=False):  # fmt: skip
+    """Normal numbers of mean 0 and variance 1. Source: torch.randn."""
+    kind = options(dtype, device, layout)
+    return _made(_normal(_checked(sizes_of(size)), 0, 1, kind, generator, "randn"), requires_grad)
+
+
+@composite(where=("torch",))
+def randint(*bounds, low=None, high=None, size=None, generator=None, dtype=None, layout=None,
+            device=None, requires_grad=False, pin_memory=False):  # fmt: skip
+    """Whole numbers: ``randint(high, size)`` from 0, ``randint(low, high, size)`` from low.
+
+    The end ``high`` is not included; int64 unless ``dtype`` says otherwise. Raises RuntimeError
+    for an empty range or bounds that the dtype cannot hold. Source: torch.randint.
+
+    >>> import suiren as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randint(10, (4,))
+    tensor([4, 9, 3, 0])
+    """
+    given = list(bounds)
+    if size is None:
+        if not given:
+            raise TypeError("randint() missing the argument 'size'")
+        size = given.pop()
+    if high is None:
+        if not given:
+            raise TypeError("randint() missing the argument 'high'")
+        high = given.pop()
+    if given:
+        low = given.pop()
+    if given:
+        raise TypeError(f"randint() takes low, high and size, got {len(bounds)} arguments")
+    kind = options(dtype or dtypes.int64, device, layout)
+    shape = _checked(sizes_of((size,)))
+    low, high = _whole(low or 0, "low"), _whole(high, "high")
+    return _made(_integers(shape, low, high, kind, generator, "randint"), requires_grad)
+
+
+def _whole(x: Any, name: str) -> int:
+    if hasattr(x, "__index__"):
+        return x.__index__()
+    raise TypeError(f"argument '{name}' must be an integer, got {type(x).__name__}")
+
+
+@composite(where=("torch",))
+def randperm(n, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False,
+             pin_memory=False):  # fmt: skip
+    """A random order of the numbers from 0 to n - 1, int64 by default. Source: torch.randperm."""
+    kind = options(dtype or dtypes.int64, device, layout)
+    n = _whole(n, "n")
+    if n < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    if kind.is_complex or kind is dtypes.bool:
+        raise _missing("randperm", kind)
+    limit = _iinfo(kind).max if kind.category == dtypes.INTEGER else 1 << _DIGITS[kind.name]
+    if n and n > limit:
+        raise RuntimeError(
+            f"randperm: n is too large for {kind}, got {n}: value cannot be converted to type "
+            f"{kind} without overflow"
+        )
+    return _made(_draw(generator, "randperm", "randperm", n, kind.numpy), requires_grad)
+
+
+_DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+
+
+# --------------------------------------------------------------------------
+# New tensors like another
+
+
+def _like(m: Meta, kind: dtype, memory_format: Any) -> Meta:
+    """The Meta of a result like ``m``: dense strides are kept."""
+    name = str(memory_format or "torch.preserve_format").removeprefix("torch.")
+    if name == "preserve_format":
+        return m.like(dtype=kind) if _dense(m) else m.flat.like(dtype=kind)
+    if name == "contiguous_format":
+        return m.flat.like(dtype=kind)
+    if name == "channels_last" and m.ndim == 4:
+        n, c, h, w = m.shape
+        return m.like(dtype=kind, strides=(h * w * c, 1, w * c, c))
+    if name == "channels_last_3d" and m.ndim == 5:
+        n, c, d, h, w = m.shape
+        return m.like(dtype=kind, strides=(d * h * w * c, 1, h * w * c, w * c, c))
+    raise RuntimeError(f"memory format {memory_format} does not fit a tensor of {m.ndim} dims")
+
+
+def _in_memory_order(m: Meta, draw: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """``draw(shape)`` with the elements spread in the order in which they lie in memory."""
+    if m.contiguous:
+        return draw(tuple(m.shape))
+    order = sorted(range(m.ndim), key=lambda d: -m.strides[d])
+    array = draw(tuple([m.shape[d] for d in order]))
+    return array.transpose(np.argsort(order))
+
+
+def _new(m: Meta, draw: Callable, requires_grad: bool) -> Tensor:
+    array = _in_memory_order(m, draw)
+    result = new_tensor(Value(m.flat, array), m)
+    return result.requires_grad_() if requires_grad else result
+
+
+@composite(where=("torch",))
+def rand_like(input, *, generator=None, dtype=None, layout=None, device=None,
+              requires_grad=False, pin_memory=False, memory_format=None):  # fmt: skip
+    """Uniform numbers in [0, 1) of the input's shape and dtype. Source: torch.rand_like."""
+    kind = options(dtype or input._meta.dtype, device, layout)
+    m = _like(input._meta, kind, memory_format)
+    return _new(m, lambda s: _uniform(s, 0, 1, kind, generator, "rand_like"), requires_grad)
+
+
+@composite(where=("torch",))
+def randn_like(input, *, generator=None, dtype=None, layout=None, device=None,
+               requires_grad=False, pin_memory=False, memory_format=None):  # fmt: skip
+    """Standard normal numbers of the input's shape and dtype. Source: torch.randn_like."""
+    kind = options(dtype or input._meta.dtype, device, layout)
+    m = _like(input._meta, kind, memory_format)
+    return _new(
+        m,
+        lambda s: _normal(s, 0, 1, kind, generator, "randn_like", not m.contiguous),
+        requires_grad,
+    )
+
+
+@composite(where=("torch",))
+def randint_like(input, *bounds, low=None, high=None, generator=None, dtype=None, layout=None,
+                 device=None, requires_grad=False, pin_memory=False,
+                 memory_format=None):  # fmt: skip
+    """Whole numbers of the input's shape and dtype: ``randint_like(input, [low,] high)``.
+
+    Source: torch.randint_like.
+    """
+    given = list(bounds)
+    if high is None:
+        if not given:
+            raise TypeError("randint_like() missing the argument 'high'")
+        high = given.pop()
+    low = given.pop() if given else low or 0
+    if given:
+        raise TypeError(f"randint_like() takes low and high, got {len(bounds)} bounds")
+    high = high.item() if isinstance(high, Tensor) else high
+    kind = options(dtype or input._meta.dtype, device, layout)
+    m = _like(input._meta, kind, memory_format)
+    low, high = _whole(low, "low"), _whole(high, "high")
+    return _new(
+        m, lambda s: _integers(s, low, high, kind, generator, "randint_like"), requires_grad
+    )
+
+
+# --------------------------------------------------------------------------
+# Results that depend on tensors. Their gradients are zero: what is drawn does not move with them.
+
+
+def _zero_gradient(name: str, node: str, parameters: int = 1) -> Any:
+    """An operator ``(inputs..., drawn) -> drawn`` whose gradients for the inputs are zero."""
+
+    def call(*tensors):
+        return apply(definition.operator, tensors)
+
+    def infer(*metas):
+        return metas[-1]
+
+    def evaluate_one(input, drawn):
+        return drawn
+
+    def evaluate_two(input, other, drawn):
+        return drawn
+
+    def backward(grad, metas, needs):
+        gradients = [
+            fill(m.shape, 0, m.dtype) if need else None
+            for m, need in zip(metas[:-1], needs, strict=False)
+        ]
+        return (*gradients, None)
+
+    body = {
+        "call": call,
+        "infer": infer,
+        "evaluate": evaluate_two if parameters == 2 else evaluate_one,
+        "backward": backward,
+        "tensors": parameters + 1,
+        "node_name": node,
+    }
+    definition = operator(type(name, (), body), name=f"drawn_{name}", where=(), out=False)
+    return definition
+
+
+_NODES = {
+    "bernoulli": "BernoulliBackward0", "poisson": "PoissonBackward0",
+    "normal_mean": "NormalBackward1", "normal_std": "NormalBackward2",
+    "uniform_": "UniformBackward0", "normal_": "NormalBackward0", "random_": "RandomBackward2",
+    "random_below": "RandomBackward1", "random_between": "RandomBackward0",
+    "bernoulli_": "BernoulliBackward2", "bernoulli_each": "BernoulliBackward1",
+    "exponential_": "ExponentialBackward0", "cauchy_": "CauchyBackward0",
+    "geometric_": "GeometricBackward0", "log_normal_": "LogNormalBackward0",
+}  # fmt: skip
+_drawn = {name: _zero_gradient(name, node) for name, node in _NODES.items()}
+_drawn["normal"] = _zero_gradient("normal", "NormalBackward3", 2)
+
+
+def _from(name: str, inputs: tuple[Tensor, ...], array: np.ndarray) -> Tensor:
+    result = from_array(array)
+    if mode.grad and any(x.requires_grad for x in inputs):
+        return _drawn[name](*inputs, result)
+    return result
+
+
+def _array(input: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(value_of(input).get())
+
+
+@composite
+def bernoulli(input, p=None, *, generator=None):
+    """Ones with the probabilities that ``input`` holds (or all with probability p), else zeros.
+
+    Raises RuntimeError for probabilities outside [0, 1]. Source: torch.bernoulli.
+    """
+    m = input._meta
+    if p is not None:
+        _check_probability(p)
+        array = _draw(generator, "bernoulli", "bernoulli", tuple(m.shape), float(p), m.dtype.numpy)
+        return from_array(array)
+    if not m.dtype.is_floating_point:
+        raise _missing("bernoulli_tensor_cpu_p_", m.dtype)
+    array = _bernoulli_each(tuple(m.shape), _array(input), m.dtype, generator)
+    return _from("bernoulli", (input,), array)
+
+
+def _check_probability(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+
+
+def _bernoulli_each(shape, p: np.ndarray, kind: dtype, generator) -> np.ndarray:
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1: bernoulli got probabilities outside")
+    return _draw(generator, "bernoulli", "bernoulli", shape, p, kind.numpy)
+
+
+@composite
+def multinomial(input, num_samples, replacement=False, *, generator=None):
+    """Indices drawn with the weights in the rows of ``input``, int64.
+
+    Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more
+    samples than categories without replacement. Source: torch.multinomial.
+    """
+    kind = input._meta.dtype
+    if not kind.is_floating_point:
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {kind.letter_name}"
+        )
+    drawn = _draw(
+        generator, "multinomial", "multinomial", _array(input), int(num_samples), bool(replacement)
+    )
+    return from_array(np.ascontiguousarray(drawn))
+
+
+@composite(where=("torch",), out=False)
+def poisson(input, generator=None):
+    """Counts whose means ``input`` holds, in its dtype. Source: torch.poisson.
+
+    Raises RuntimeError for negative means, NotImplementedError for integer dtypes.
+    """
+    if not input._meta.dtype.is_floating_point:
+        raise _missing("poisson_cpu", input._meta.dtype)
+    return _from("poisson", (input,), _draw(generator, "poisson", "poisson", _array(input)))
+
+
+@composite(where=("torch",))
+def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None, device=None,
+           requires_grad=False, pin_memory=False):  # fmt: skip
+    """Normal numbers: each of its own mean or std where these are tensors, else of a size.
+
+    ``normal(mean, std)`` with one or two tensors, ``normal(2., 3., size=(4,))`` with numbers.
+    Raises RuntimeError for a negative std. Source: torch.normal.
+    """
+    tensors = tuple(x for x in (mean, std) if isinstance(x, Tensor))
+    if size is not None:
+        if tensors:
+            raise TypeError("normal() takes a size together with numbers, not with tensors")
+        kind = options(dtype, device, layout)
+        array = _normal(_checked(sizes_of((size,))), mean, std, kind, generator, "normal")
+        return from_array(array, requires_grad)
+    if not tensors:
+        raise TypeError(
+            f"normal() received ({type(mean).__name__}, {type(std).__name__}): give tensors, or "
+            "numbers and a size"
+        )
+    kind = tensors[0]._meta.dtype
+    if kind.category < dtypes.FLOATING:
+        raise _missing("normal_kernel_cpu", kind)
+    if kind.is_complex:
+        raise NotImplementedError("normal() with complex tensors is not supported; use randn")
+    arrays = [_array(x) if isinstance(x, Tensor) else x for x in (mean, std)]
+    if np.any(np.asarray(arrays[1]) < 0):
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    try:
+        shape = np.broadcast_shapes(*[np.shape(a) for a in arrays])
+    except ValueError:
+        raise RuntimeError(
+            f"normal(): mean of shape {list(np.shape(arrays[0]))} and std of shape "
+            f"{list(np.shape(arrays[1]))} do not broadcast: the size of tensor a must match the "
+            "size of tensor b"
+        ) from None
+    array = _draw(generator, "normal", "normal", shape, *arrays, kind.numpy)
+    name = "normal" if len(tensors) == 2 else "normal_mean" if tensors[0] is mean else "normal_std"
+    return _from(name, tensors, array)
+
+
+# --------------------------------------------------------------------------
+# Filling in place
+
+
+def _fill(input: Tensor, name: str, draw: Callable, node: str | None = None) -> Tensor:
+    m = input._meta
+    array = _in_memory_order(m, draw)
+    drawn = from_array(array)
+    if mode.grad and input.requires_grad:
+        drawn = _drawn[node or name](input, drawn)
+    return assign(input, drawn, name)
+
+
+def _bounds(given: tuple, keywords: dict, defaults: tuple, name: str) -> list:
+    """``from`` and ``to``, the first of which is a word that Python keeps for itself."""
+    found = list(given) + list(defaults[len(given) :])
+    for place, key in enumerate(("from", "to")):
+        if key in keywords:
+            found[place] = keywords.pop(key)
+    if keywords or len(given) > 2:
+        raise TypeError(f"{name}() got unexpected arguments {list(keywords) or list(given[2:])}")
+    return [x.item() if isinstance(x, Tensor) else x for x in found]
+
+
+@composite(where=("Tensor",), name="uniform_")
+def uniform_(input, *bounds, generator=None, **keywords):
+    """Fills with uniform numbers: ``uniform_(from=0, to=1)``. Source: Tensor.uniform_.
+
+    Raises RuntimeError if from > to, NotImplementedError for integer dtypes.
+    """
+    low, high = _bounds(bounds, keywords, (0.0, 1.0), "uniform_")
+    kind = input._meta.dtype
+    return _fill(
+        input, "uniform_", lambda s: _uniform(s, low, high, kind, generator, "uniform_")
+    )
+
+
+@composite(where=("Tensor",), name="normal_")
+def normal_(input, mean=0.0, std=1.0, *, generator=None):
+    """Fills with normal numbers. Source: Tensor.normal_."""
+    kind, spread = input._meta.dtype, not input._meta.contiguous
+    return _fill(
+        input, "normal_", lambda s: _normal(s, mean, std, kind, generator, "normal_", spread)
+    )
+
+
+@composite(where=("Tensor",), name="random_")
+def random_(input, *bounds, generator=None, **keywords):
+    """Fills with whole numbers: all that the dtype holds, ``random_(to)``, ``random_(from, to)``.
+
+    Floating types: up to 2**24 (float32), 2**53 (float64), ... Source: Tensor.random_.
+    """
+    kind = input._meta.dtype
+    if len(bounds) == 1 and "to" not in keywords and "from" not in keywords:
+        bounds = (0, bounds[0])
+        node = "random_below"
+    else:
+        node = "random_between" if bounds or keywords else "random_"
+    low, high = _bounds(bounds, keywords, (None, None), "random_")
+    if kind.is_complex:
+        raise _missing("random_kernel_cpu", kind)
+    if high is None:
+        def draw(shape):
+            return _draw(generator, "random_", "random", shape, kind.numpy, low)
+    else:
+        def draw(shape):
+            return _integers(shape, int(low or 0), int(high), kind, generator, "random_")
+
+    return _fill(input, "random_", draw, node)
+
+
+@composite(where=("Tensor",), name="bernoulli_")
+def bernoulli_(input, p=0.5, *, generator=None):
+    """Fills with ones of probability p (a number, or a tensor of probabilities), else zeros.
+
+    Source: Tensor.bernoulli_.
+    """
+    m = input._meta
+    if isinstance(p, Tensor):
+        if not p._meta.dtype.is_floating_point:
+            raise _missing("bernoulli_tensor_cpu_p_", p._meta.dtype)
+        chances = np.broadcast_to(_array(p), tuple(m.shape))
+        array = _bernoulli_each(tuple(m.shape), chances, m.dtype, generator)
+        return assign(input, _from("bernoulli_each", (input,), array), "bernoulli_")
+    _check_probability(p)
+    kind = m.dtype.numpy
+    return _fill(
+        input,
+        "bernoulli_",
+        lambda s: _draw(generator, "bernoulli_", "bernoulli", s, float(p), kind),
+    )
+
+
+def _continuous(name: str, kind: dtype) -> None:
+    if not kind.is_floating_point:
+        raise RuntimeError(
+            f"{name} distribution is a continuous probability distribution. dtype must be a "
+            f"floating point but you specified {kind.letter_name}"
+        )
+
+
+@composite(where=("Tensor",), name="exponential_")
+def exponential_(input, lambd=1.0, *, generator=None):
+    """Fills from the exponential distribution of rate ``lambd``. Source: Tensor.exponential_."""
+    kind = input._meta.dtype
+    _continuous("Exponential", kind)
+    if not lambd > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+    return _fill(
+        input,
+        "exponential_",
+        lambda s: _draw(generator, "exponential_", "exponential", s, float(lambd), kind.numpy),
+    )
+
+
+@composite(where=("Tensor",), name="geometric_")
+def geometric_(input, p, *, generator=None):
+    """Fills with the number of trials up to the first success of probability p.
+
+    Source: Tensor.geometric_.
+    """
+    kind = input._meta.dtype
+    if kind is dtypes.bool or kind.is_complex:
+        raise _missing("geometric_cpu", kind)
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return _fill(
+        input,
+        "geometric_",
+        lambda s: _draw(generator, "geometric_", "geometric", s, float(p), kind.numpy),
+    )
+
+
+@composite(where=("Tensor",), name="cauchy_")
+def cauchy_(input, median=0.0, sigma=1.0, *, generator=None):
+    """Fills from the Cauchy distribution. Source: Tensor.cauchy_."""
+    kind = input._meta.dtype
+    _continuous("Cauchy", kind)
+    if not sigma > 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    return _fill(
+        input,
+        "cauchy_",
+        lambda s: _draw(generator, "cauchy_", "cauchy", s, float(median), float(sigma), kind.numpy),
+    )
+
+
+@composite(where=("Tensor",), name="log_normal_")
+def log_normal_(input, mean=1.0, std=2.0, *, generator=None):
+    """Fills with exponentials of normal numbers. Source: Tensor.log_normal_."""
+    kind = input._meta.dtype
+    if not kind.is_floating_point:
+        raise _missing("log_normal_cpu", kind)
+    if not std > 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    return _fill(
+        input,
+        "log_normal_",
+        lambda s: _draw(generator, "log_normal_", "log_normal", s, float(mean), float(std),
+                        kind.numpy),
+    )  # fmt: skip
+
+
+__all__ = ["meta", "normal", "rand", "randint", "randn", "randperm"]
