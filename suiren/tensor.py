@@ -89,6 +89,8 @@ class Tensor:
     _epoch = 0  # how often the history of this base tensor was rewritten by in-place operations
     _inference = False
     _backward_hooks: Any = None
+    _leaf_hooks: Any = None  # of a leaf: {0: hooks on its gradient}
+    _after_hooks: Any = None  # of a leaf: hooks after its gradient was accumulated
     _is_param = False
     __array_priority__ = 1000  # numpy_array * tensor calls Tensor.__rmul__
 
@@ -101,6 +103,23 @@ class Tensor:
         if not args and not kwargs and cls is Tensor:
             return constructors["Tensor"]()
         return object.__new__(cls)
+
+    @staticmethod
+    def _make_subclass(cls: type, data: Tensor, requires_grad: bool = False) -> Any:
+        """A tensor of class ``cls`` over the memory of ``data``, without its history."""
+        made = object.__new__(cls)
+        made._meta = data._meta
+        made._storage = data._storage
+        made._counter = data._counter
+        if data._view is not None:
+            root = object.__new__(Tensor)
+            root._meta = data._storage.meta
+            root._storage = data._storage
+            root._counter = data._counter
+            made._view = View(root, data._view.steps, data._view.offset)
+        if requires_grad:
+            made.requires_grad_()
+        return made
 
     @property
     def shape(self) -> Size:
