@@ -1,0 +1,283 @@
+"""Recording, flushing, keys and the program cache; the interpreter's use of memory."""
+
+import os
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import suiren as torch
+from suiren.operator import operator
+from suiren.tensor import value_of
+from suiren.trace import current_trace, flush, programs
+
+
+@pytest.fixture(autouse=True)
+def fresh_trace():
+    flush()
+    yield
+    flush()
+
+
+def pending(x):
+    return value_of(x).buffer is None
+
+
+def test_nothing_is_computed_until_someone_looks():
+    x = torch.tensor([1.0, 2.0])
+    y = x * 2 + 1
+    assert pending(y)
+    assert y.shape == (2,)
+    assert pending(y)
+    assert y.tolist() == [3.0, 5.0]
+    assert not pending(y)
+
+
+@pytest.mark.parametrize(
+    "look", [str, lambda x: x.item(), float, bool, lambda x: x.numpy(), lambda x: x.tolist()]
+)
+def test_every_observation_computes(look):
+    y = torch.tensor([1.0]) * 2
+    look(y)
+    assert not pending(y)
+
+
+def test_what_nobody_holds_is_not_stored():
+    x = torch.tensor([1.0, 2.0])
+    y = (x * 2) + 1
+    temporary = weakref.ref(value_of(x * 3))
+    assert temporary() is None
+    trace = current_trace()
+    held = [r for r in trace.results if r() is not None]
+    assert len(trace.results) == 3 and len(held) == 1
+    y.tolist()
+
+
+def test_a_repeated_trace_is_one_program_whatever_the_numbers():
+    x = torch.tensor([1.0, 2.0])
+    (x * 0.5 + 1).tolist()
+    before, hits = programs.misses, programs.hits
+    for i in range(5):
+        assert (x * (0.1 * i) + i).tolist() == pytest.approx([0.1 * i + i, 0.2 * i + i])
+        assert (x * 0.5 + float(i)).tolist() == [0.5 + i, 1.0 + i]
+    # an int and a float are numbers of different kinds, hence one more program
+    assert programs.misses == before + 1
+    assert programs.hits == hits + 9
+
+
+def test_shapes_dtypes_and_wanted_results_make_other_programs():
+    def count(work):
+        before = programs.misses
+        kept = work()
+        flush()
+        del kept
+        return programs.misses - before
+
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert count(lambda: x - 0.25) <= 1
+    assert count(lambda: x - 0.25) == 0
+    assert count(lambda: x.view(5, 1) - 0.25) == 1
+    assert count(lambda: x.double() - 0.25) == 1
+
+    def two():
+        first = x - 0.25
+        return first, first - 0.25
+
+    assert count(two) == 1
+    assert count(lambda: two()[1]) == 1  # the same entries, only the last is wanted
+    assert count(lambda: two()[1]) == 0
+
+
+def test_a_loop_without_observation_stays_bounded():
+    x = torch.tensor([0.0])
+    most = 0
+    for _ in range(10_000):
+        x = x + 1
+        most = max(most, len(current_trace().entries))
+    assert most <= 4000
+    assert x.item() == 10_000
+
+
+def test_training_repeats_two_programs():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    x, y = torch.randn(8, 3), torch.randn(8, 1)
+
+    def step(rate):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    for i in range(3):
+        step(0.1 / (i + 1))
+    before = programs.misses
+    for i in range(10):
+        step(0.01 / (i + 1))
+    assert programs.misses == before
+
+
+def test_an_error_in_one_operation_leaves_the_others():
+    @operator(name="failing_test_operator", where=())
+    class failing:
+        def call(input):
+            from suiren.dispatch import apply
+
+            return apply(failing.operator, (input,))
+
+        def infer(input):
+            return input
+
+        def evaluate(input):
+            raise ValueError("as the test wants")
+
+    x = torch.tensor([1.0, 2.0])
+    before, broken = x * 2, failing(x)
+    after, dependent = x * 3, broken + 1
+    with pytest.raises(ValueError, match="as the test wants"):
+        after.tolist()
+    assert before.tolist() == [2.0, 4.0]
+    assert after.tolist() == [3.0, 6.0]
+    with pytest.raises(RuntimeError, match="failed earlier"):
+        dependent.tolist()
+
+
+def test_an_interrupt_completes_what_was_asked_for():
+    @operator(name="interrupted_test_operator", where=())
+    class interrupted:
+        times = 0
+
+        def call(input):
+            from suiren.dispatch import apply
+
+            return apply(interrupted.operator, (input,))
+
+        def infer(input):
+            return input
+
+        def evaluate(input):
+            calls.append(1)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            return input + 1
+
+    calls = []
+    x = torch.tensor([1.0])
+    y = interrupted(x) * 2
+    with pytest.raises(KeyboardInterrupt):
+        y.tolist()
+    assert y.tolist() == [4.0]
+
+
+def test_another_thread_gets_the_value():
+    x = torch.tensor([1.0, 2.0]) * 2
+    found = []
+
+    def work():
+        found.append((x + 1).tolist())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [[3.0, 5.0]]
+
+
+def test_threads_record_side_by_side():
+    shared = torch.tensor([1.0])
+    wrong = []
+
+    def work(number):
+        x = shared * number
+        for _ in range(300):
+            x = x + shared
+            if _ % 50 == 0 and x.item() != number + _ + 1:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_the_values():
+    code = """if 1:
+        import os, suiren as torch
+        x = torch.tensor([1., 2.]) * 2
+        child = os.fork()
+        if not child:
+            os._exit(0 if (x + 1).tolist() == [3., 5.] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert x.tolist() == [2., 4.]
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_eager_and_check_switches():
+    code = """if 1:
+        import suiren as torch
+        from suiren.tensor import value_of
+        x = torch.tensor([1., 2.]) * 2
+        assert value_of(x).buffer is not None
+        w = torch.tensor([1., 2.], requires_grad=True)
+        (w * w).sum().backward()
+        assert w.grad.tolist() == [2., 4.]
+    """
+    environment = {**os.environ, "SUIREN_EAGER": "1", "SUIREN_CHECK": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# ---- memory
+
+
+def test_filling_by_index_writes_in_place():
+    x = torch.zeros(1000)
+    x[0] = 1
+    x.sum().item()
+    address = value_of(x).get().ctypes.data
+    for i in range(20):
+        x[i] = i
+        x[i].item()
+    assert value_of(x).get().ctypes.data == address
+    assert x.sum().item() == sum(range(20))
+
+
+def test_old_contents_that_somebody_holds_are_not_overwritten():
+    x = torch.zeros(4)
+    x.tolist()
+    kept = x.clone()
+    row = x[1:3]
+    array = kept.numpy()
+    x[1] = 5
+    assert x.tolist() == [0, 5, 0, 0]
+    assert kept.tolist() == [0, 0, 0, 0] and array.tolist() == [0, 0, 0, 0]
+    assert row.tolist() == [5, 0]
+
+
+def test_results_that_are_views_of_one_array_are_safe():
+    x = torch.arange(6.0) + 0
+    left, right = (x + 1).view(2, 3).clone(), (x + 1).view(3, 2).clone()
+    left[0, 0] = 100
+    right[0, 0] = 200
+    assert left[0, 0].item() == 100 and right[0, 0].item() == 200
+    assert x[0].item() == 0
+    y = x + 1
+    a = y.view(2, 3).clone()
+    flush()
+    a[0] = 7
+    assert y.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_numpy_memory_of_a_large_tensor_is_read_before_it_changes():
+    array = np.ones(1_000_000, dtype=np.float32)
+    t = torch.from_numpy(array)
+    y = t + 1
+    array += 1
+    assert y[0].item() == 2
+    assert (t + 1)[0].item() == 3
