@@ -61,8 +61,11 @@ def test_a_repeated_trace_is_one_program_whatever_the_numbers():
     (x * 0.5 + 1).tolist()
     before, hits = programs.misses, programs.hits
     for i in range(5):
-        assert (x * (0.1 * i) + i).tolist() == pytest.approx([0.1 * i + i, 0.2 * i + i])
-        assert (x * 0.5 + float(i)).tolist() == [0.5 + i, 1.0 + i]
+        # (not inside an assert statement: pytest keeps the parts of those alive)
+        first = (x * (0.1 * i) + i).tolist()
+        second = (x * 0.5 + float(i)).tolist()
+        assert first == pytest.approx([0.1 * i + i, 0.2 * i + i])
+        assert second == [0.5 + i, 1.0 + i]
     # an int and a float are numbers of different kinds, hence one more program
     assert programs.misses == before + 1
     assert programs.hits == hits + 9

@@ -7,6 +7,10 @@ from typing import Any
 from suiren.trace.meta import Meta
 
 
+# The slot of a Value whose buffer others may write to: whoever records it computes at once.
+BORROWED = -2
+
+
 class Value:
     """An array that never changes: its Meta, and a buffer or a place in a trace.
 
@@ -25,7 +29,8 @@ class Value:
     def get(self) -> Any:
         """The buffer, computed now if it is pending."""
         if self.buffer is None:
-            self.trace.flush()
+            if self.trace is not None:
+                self.trace.flush()
             if self.buffer is None:
                 raise RuntimeError(
                     "the computation that this tensor comes from failed earlier; "
