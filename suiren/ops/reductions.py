@@ -1,7 +1,7 @@
 """Reductions over dimensions: sums, products, means, extremes, truth, counts.
 
 Every reduction takes the dimensions to reduce (all of them for None), and ``keepdim=True`` leaves
-them there with size one. ``max``, ``argmax`` and the like are in ``extremes.py``, variances in
+them there with size one. ``max``, ``argmax`` and the like are in ``max_min.py``, variances in
 ``statistics.py``, norms in ``norms.py``. Source: PyTorch's "Reduction Ops" list.
 """
 
