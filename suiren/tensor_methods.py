@@ -306,7 +306,7 @@ def _base(self: Tensor) -> Tensor | None:
 
 def retain_grad(self: Tensor) -> None:
     """Keeps the gradient of this result in ``.grad`` during backward. Source: Tensor.retain_grad."""
-    if not self._requires_grad:
+    if not _get_requires_grad(self):
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     import weakref
 
@@ -329,7 +329,7 @@ def register_hook(self: Tensor, hook) -> graph.Handle:
 
     Source: Tensor.register_hook.
     """
-    if not self._requires_grad:
+    if not _get_requires_grad(self):
         raise RuntimeError(
             "cannot register a hook on a tensor that doesn't require gradient"
         )

@@ -68,6 +68,17 @@ def alias(source: Tensor) -> Tensor:
     return result
 
 
+def view_without_history(source: Tensor) -> Tensor:
+    """A view of the whole of ``source``, not in the graph yet: the caller gives it a place."""
+    view = source._view
+    result = alias(source)
+    if view is None:
+        result._view = View(source, (), 0)
+    else:
+        result._view = View(view.base, view.steps, view.offset)
+    return result
+
+
 def offset_of(tensor: Tensor) -> int:
     """Elements between the start of the storage and the tensor's first element."""
     return 0 if tensor._view is None else tensor._view.offset
@@ -95,7 +106,7 @@ def assign(target: Tensor, result: Tensor, name: str = "copy_") -> Tensor:
             view is not None and view.base._requires_grad
         ):
             check_writable(target, name)
-            return _assign_with_history(target, result)
+            return _assign_with_history(target, result, name)
     if target._inference and not mode.inference:
         raise RuntimeError(
             f"Inplace update to inference tensor outside InferenceMode is not allowed ({name}); "
@@ -158,6 +169,13 @@ def check_writable(target: Tensor, name: str = "an in-place operation") -> None:
             f"enabled ({name}): autograd cannot know which of the two was meant; make the view "
             "with gradients on, or write under torch.no_grad()"
         )
+    if view.origin.startswith("function "):
+        raise RuntimeError(
+            f"Output 0 of {view.origin.removeprefix('function ')} is a view and is being modified "
+            f"inplace ({name}). This view was created inside a custom Function (or because an "
+            "input was returned as-is), and writing to it would replace the custom backward. "
+            "clone() the output of the custom Function."
+        )
     if view.origin == "multi":
         raise RuntimeError(
             f"{name} writes to one of the views made by a function that returns several views "
@@ -179,31 +197,51 @@ def _check_overlap(target: Tensor, name: str) -> None:
             )
 
 
-def _assign_with_history(target: Tensor, result: Tensor) -> Tensor:
-    _check_overlap(target, "an in-place operation")
+def _assign_with_history(target: Tensor, result: Tensor, name: str) -> Tensor:
+    _check_overlap(target, name)
     view = target._view
     if view is None:
         target._storage.write(value_of(result))
         _count_write(target)
         _take_history(target, result)
         return target
-    base = view.base
+    new_base = _scatter(target, result, _with_history(view.base))
+    view.base._storage.write(value_of(new_base))
+    _count_write(target)
+    _rebase(target, new_base)
+    return target
+
+
+def rewrite_history(target: Tensor, result: Tensor) -> None:
+    """``target`` holds the elements of ``result`` already: it takes over its place in the graph."""
+    view = target._view
+    if view is None:
+        _take_history(target, result)
+    else:
+        _rebase(target, _scatter(target, result, _with_history(view.base)))
+
+
+def _with_history(base: Tensor) -> Tensor:
+    """The base as it is now: a tensor of its own, so that history can be rewritten over it."""
     old = alias(base)
     old._grad_fn, old._output_index = base._grad_fn, base._output_index
     old._requires_grad = base._requires_grad
-    if base._requires_grad or result._requires_grad:
-        new_base = _scatter(target, result, old)
-        base._storage.write(value_of(new_base))
-        _count_write(target)
-        _take_history(base, new_base)
-        if base._grad_fn is not None:
-            base._grad_fn.label = "CopySlices"
-        refresh_history(target)
-    return target
+    return old
+
+
+def _rebase(target: Tensor, new_base: Tensor) -> None:
+    base = target._view.base
+    before = target._grad_fn, target._output_index
+    _take_history(base, new_base)
+    if base._grad_fn is not None:
+        base._grad_fn.label = "CopySlices"
+    refresh_history(target)
+    graph.move_retained(target, *before)
 
 
 def _take_history(target: Tensor, result: Tensor) -> None:
     target._epoch += 1
+    before = target._grad_fn, target._output_index
     if result._grad_fn is None:
         if result._requires_grad:  # copy_ of a leaf: gradients go on to that leaf
             result = result.view_as(result)
@@ -216,6 +254,7 @@ def _take_history(target: Tensor, result: Tensor) -> None:
     target._output_index = result._output_index
     target._requires_grad = True
     graph.rebind_results(result._grad_fn, target)
+    graph.move_retained(target, *before)
 
 
 def _scatter(target: Tensor, result: Tensor, root: Tensor) -> Tensor:

@@ -8,79 +8,96 @@ forward pass, so a compiler sees both together; ``backward()`` flushes at its en
 from __future__ import annotations
 
 import heapq
+import itertools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from suiren.autograd.graph import AccumulateGrad, Node, OperatorNode, edge_of
+from suiren.autograd.graph import AccumulateGrad, Node, OperatorNode, _anomaly
 from suiren.autograd.mode import mode
-from suiren.tensor import Tensor
+from suiren.tensor import Tensor, value_of
 from suiren.trace import Meta, flush
 
 
+class Task:
+    """One backward pass under way: what hooks may ask about it."""
+
+    __slots__ = ("waiting", "useful", "after", "__weakref__")
+
+    def __init__(self, waiting: dict[Node, int], useful: set[Node] | None):
+        self.waiting = waiting
+        self.useful = useful
+        self.after: list[Any] = []  # callbacks for its end
+
+    def will_run(self, node: Node) -> bool:
+        """Whether this pass computes the gradients that arrive at ``node``."""
+        return node in self.waiting and (self.useful is None or node in self.useful)
+
+
 def run(
-    roots: Sequence[Tensor],
+    roots: Sequence[tuple[Node, int]],
     grads: Sequence[Tensor],
     keep_graph: bool,
     create_graph: bool,
     wanted: Sequence[tuple[Node, int]] | None = None,
     accumulate: bool = True,
 ) -> list[Tensor | None]:
-    """Sends ``grads`` from ``roots`` through the graph.
+    """Sends ``grads`` from ``roots`` (a node and which of its results) through the graph.
 
     With ``wanted`` the gradients arriving at those (node, result) places are returned and only
     nodes on the way to them run; leaves accumulate only if ``accumulate``.
     """
     pending: dict[Node, list[Tensor | None]] = {}
-    starts = []
-    for root, grad in zip(roots, grads, strict=True):
-        node, index = edge_of(root)
-        _add(pending, node, index, grad, create_graph)
-        starts.append(node)
-    waiting, useful = _count_dependencies(starts, wanted)
+    waiting, useful = _count_dependencies([node for node, _ in roots], wanted)
     captured: dict[tuple[Node, int], Tensor | None] = {}
     places = None if wanted is None else set(wanted)
-    ready = [(-node.sequence, id(node), node) for node in dict.fromkeys(starts)
-             if not waiting.get(node)]  # fmt: skip
-    heapq.heapify(ready)
-    previous, mode.grad = mode.grad, create_graph
+    task = Task(waiting, useful)
+    (mode.grad, mode.task), previous = (create_graph, task), (mode.grad, mode.task)
     try:
+        for (node, index), grad in zip(roots, grads, strict=True):
+            if grad._meta is not node.results[index]:
+                grad = fit(grad, node.results[index], node)
+            _add(pending, node, index, grad)
+        # Latest first; the count makes the order of equals that of their arrival.
+        arrivals = itertools.count()
+        ready = [(-node.sequence, next(arrivals), node) for node in pending if not waiting[node]]
+        heapq.heapify(ready)
         while ready:
-            _, _, node = heapq.heappop(ready)
-            flowing = tuple(pending.pop(node))
-            flowing = _before(node, flowing)
+            node = heapq.heappop(ready)[2]
+            flowing = _tensor_hooks(node, tuple(pending.pop(node)))
             if places is not None:
                 for index, grad in enumerate(flowing):
                     if (node, index) in places:
                         captured[node, index] = grad
-            if useful is not None and node not in useful:
-                found: Sequence[Tensor | None] = ()
-            elif isinstance(node, AccumulateGrad) and not accumulate:
-                found = ()
-            else:
-                found = _apply(node, flowing, create_graph)
+            found: Sequence[Tensor | None] = ()
+            if isinstance(node, AccumulateGrad):
+                if accumulate and (useful is None or node in useful):
+                    _apply(node, flowing)
+                continue
+            if useful is None or node in useful:
+                found = _apply(node, flowing)
                 if not keep_graph:
                     node.release()
             for i, edge in enumerate(node.edges):
                 if edge is None:
                     continue
                 target, index = edge
-                if useful is not None and target not in waiting:
-                    continue
-                grad = found[i] if i < len(found) else None
-                _add(pending, target, index, grad, create_graph)
+                _add(pending, target, index, found[i] if i < len(found) else None)
                 waiting[target] -= 1
                 if not waiting[target]:
-                    heapq.heappush(ready, (-target.sequence, id(target), target))
+                    heapq.heappush(ready, (-target.sequence, next(arrivals), target))
     finally:
-        mode.grad = previous
+        mode.grad, mode.task = previous
+    for callback in task.after:
+        callback()
     return [] if wanted is None else [captured.get(place) for place in wanted]
 
 
 def _count_dependencies(starts: list[Node], wanted) -> tuple[dict[Node, int], set[Node] | None]:
-    """How many gradients each node waits for, and which nodes lie on a way to ``wanted``."""
+    """How many gradients each node waits for, and which nodes have to run to reach ``wanted``."""
     waiting: dict[Node, int] = dict.fromkeys(starts, 0)
     order = []
-    stack = list(dict.fromkeys(starts))
+    stack = list(waiting)
     while stack:
         node = stack.pop()
         order.append(node)
@@ -95,18 +112,20 @@ def _count_dependencies(starts: list[Node], wanted) -> tuple[dict[Node, int], se
     if wanted is None:
         return waiting, None
     goals = {node for node, _ in wanted}
-    useful: set[Node] = set()
+    useful = {node for node in goals if node in waiting and not node.edges}
     # A node is useful when one of its targets is a goal or useful. Sequence numbers grow from
-    # inputs to results, so going upwards by them sees targets first (leaves may be younger).
-    for node in sorted(order, key=lambda n: (bool(n.edges), n.sequence)):
+    # inputs to results, so going upwards by them sees targets first (leaves have no targets).
+    for node in sorted(order, key=_by_sequence):
         if any(e is not None and (e[0] in goals or e[0] in useful) for e in node.edges):
-            useful.add(node)
-        elif node in goals and isinstance(node, AccumulateGrad):
             useful.add(node)
     return waiting, useful
 
 
-def _add(pending, node: Node, index: int, grad: Tensor | None, create_graph: bool) -> None:
+def _by_sequence(node: Node) -> int:
+    return node.sequence
+
+
+def _add(pending: dict, node: Node, index: int, grad: Tensor | None) -> None:
     slots = pending.get(node)
     if slots is None:
         slots = pending[node] = [None] * len(node.results)
@@ -115,8 +134,8 @@ def _add(pending, node: Node, index: int, grad: Tensor | None, create_graph: boo
         slots[index] = grad if held is None else held + grad
 
 
-def _before(node: Node, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """Runs the hooks of the tensors that this node made, and the node's own before-hooks."""
+def _tensor_hooks(node: Node, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Runs the hooks of the tensors that this node made; what is retained is what they leave."""
     if node.tensor_hooks:
         changed = list(grads)
         for index, hooks in node.tensor_hooks.items():
@@ -126,83 +145,83 @@ def _before(node: Node, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None
                     continue
                 answer = hook(grad)
                 if answer is not None:
-                    _check_hook_answer(answer, grad)
+                    _check_hook_answer(answer, grad, hook)
                     changed[index] = answer
         grads = tuple(changed)
+    if node.retained:
+        for index, reference in node.retained.items():
+            tensor, grad = reference(), grads[index]
+            if tensor is not None and grad is not None:
+                held = tensor._grad
+                tensor._grad = grad.clone() if held is None else held + grad
+    return grads
+
+
+def _check_hook_answer(answer: Any, grad: Tensor, hook: Any) -> None:
+    if not isinstance(answer, Tensor):
+        raise TypeError(
+            f"expected Variable, but hook returned '{type(answer).__name__}': a gradient hook "
+            "returns a tensor or None"
+        )
+    if answer._meta.shape != grad._meta.shape:
+        raise RuntimeError(
+            f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value: it got "
+            f"{list(grad._meta.shape)} and returned {list(answer._meta.shape)}"
+        )
+
+
+def _apply(node: Node, grads: tuple) -> Sequence[Tensor | None]:
     if node.pre_hooks:
         for hook in list(node.pre_hooks.values()):
             answer = hook(grads)
             if answer is not None:
                 grads = answer if isinstance(answer, tuple) else (answer,)
-    if node.retained:
-        for index, reference in node.retained.items():
-            tensor, grad = reference(), grads[index]
-            if tensor is not None and grad is not None:
-                tensor._grad = grad if tensor._grad is None else tensor._grad + grad
-    return grads
-
-
-def _check_hook_answer(answer: Any, grad: Tensor) -> None:
-    if not isinstance(answer, Tensor):
-        raise TypeError(
-            f"hook {type(answer).__name__}: a gradient hook returns a tensor or None"
-        )
-    if answer._meta.shape != grad._meta.shape:
-        raise RuntimeError(
-            f"hook has changed the size of value: it got {list(grad._meta.shape)} and returned "
-            f"{list(answer._meta.shape)}"
-        )
-
-
-def _apply(node: Node, grads: tuple, create_graph: bool) -> Sequence[Tensor | None]:
     try:
-        if all(grad is None for grad in grads) and not node.label and _skippable(node):
+        if isinstance(node, OperatorNode) and all(grad is None for grad in grads):
             found: list[Tensor | None] = [None] * len(node.edges)
         else:
             found = node.apply(grads)
-    except Exception as error:
+    except Exception:
         if node.traceback is not None:
-            _note(error, f"Error detected in {node.name()}. Forward call:\n{node.traceback}")
+            _show_forward(node)
         raise
     metas = node.input_metas()
     for i, grad in enumerate(found):
         if grad is None or i >= len(node.edges) or node.edges[i] is None:
             continue
         if i < len(metas) and grad._meta is not metas[i]:
-            found[i] = fit(grad, metas[i], node)
-    if node.traceback is not None and mode.check_nan:
-        _check_nan(node, found)
+            found[i] = fit(grad, metas[i], node, i)
     if node.post_hooks:
         for hook in list(node.post_hooks.values()):
             answer = hook(tuple(found), grads)
             if answer is not None:
                 found = list(answer) if isinstance(answer, tuple) else [answer]
+    if _anomaly.on and _anomaly.check_nan:
+        _check_nan(node, found)
     return found
 
 
-def _skippable(node: Node) -> bool:
-    return isinstance(node, (OperatorNode, AccumulateGrad))
-
-
-def _note(error: Exception, text: str) -> None:
-    if hasattr(error, "add_note"):  # Python 3.11
-        error.add_note(text)
-    else:
-        import sys
-
-        print(text, file=sys.stderr)
+def _show_forward(node: Node) -> None:
+    warnings.warn(
+        f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n"
+        f"{node.traceback or '  (recorded before anomaly detection was switched on)'}",
+        stacklevel=2,
+    )
 
 
 def _check_nan(node: Node, grads: Sequence[Tensor | None]) -> None:
     for i, grad in enumerate(grads):
-        if grad is not None and grad._meta.dtype.category >= 2 and bool(grad.isnan().any()):
+        if grad is None or grad._meta.dtype.category < 2:
+            continue
+        if bool((value_of(grad).get() != value_of(grad).get()).any()):
+            _show_forward(node)
             raise RuntimeError(
-                f"Function '{node.name()}' returned nan values in its {i}th output. "
-                f"Forward call:\n{node.traceback}"
+                f"Function '{node.name()}' returned nan values in its {i}th output. It was "
+                f"recorded at\n{node.traceback or '  (before anomaly detection was switched on)'}"
             )
 
 
-def fit(grad: Tensor, meta: Meta, node: Node) -> Tensor:
+def fit(grad: Tensor, meta: Meta, node: Node, index: int = 0) -> Tensor:
     """The gradient in the shape and dtype of the input it belongs to.
 
     Broadcasting in the forward pass means that an element was used several times, so its gradient
@@ -213,7 +232,7 @@ def fit(grad: Tensor, meta: Meta, node: Node) -> Tensor:
             grad = grad.sum_to_size(meta.shape)
         except RuntimeError:
             raise RuntimeError(
-                f"Function {node.name()} returned an invalid gradient - got "
+                f"Function {node.name()} returned an invalid gradient at index {index} - got "
                 f"{list(grad._meta.shape)} but expected shape compatible with {list(meta.shape)}"
             ) from None
     if grad._meta.dtype is not meta.dtype:

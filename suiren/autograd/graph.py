@@ -9,86 +9,121 @@ the user sees now.
 from __future__ import annotations
 
 import itertools
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from suiren.autograd.mode import mode
 from suiren.operator import Formula, Operator
 from suiren.tensor import Tensor, new_tensor, value_of
-from suiren.trace import Meta
+from suiren.trace import Meta, Value
 
 _sequence = itertools.count()
 
 Edge = tuple["Node", int]
 
 
+SECOND_TIME = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after "
+    "they have already been freed): the values saved for {} were freed by the first backward(). "
+    "Call the first one with retain_graph=True, or compute the forward pass again."
+)
+
+
 class Saved:
-    """A tensor kept for the backward pass: its Value, and how to notice a later write."""
+    """A tensor kept for the backward pass: its Value, and how to notice a later write.
 
-    __slots__ = ("value", "meta", "counter", "version", "node", "index", "leaf", "hooks")
+    ``own`` marks a result of the node that keeps it: the node is then not referred to, since the
+    two would keep each other alive. A leaf is kept as it is.
+    """
 
-    def __init__(self, tensor: Tensor, node: Node | None = None, index: int = 0):
-        self.value = value_of(tensor)
+    __slots__ = ("value", "meta", "counter", "version", "node", "index", "leaf", "unpacking", "own")
+
+    def __init__(self, tensor: Tensor, owner: Node | None = None, index: int = 0):
+        if tensor._inference:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward: a tensor made in inference mode "
+                "takes part in a computation tracked by autograd. clone() it first, or use "
+                "torch.no_grad() instead of torch.inference_mode()"
+            )
         self.meta = tensor._meta
         self.counter = tensor._counter or tensor._storage
         self.version = self.counter.version
         self.node: Node | None = None
-        self.index = 0
+        self.index = index
         self.leaf: Tensor | None = None
-        self.hooks = None
-        if node is not None:  # a result: its history is the node that keeps it
-            self.node, self.index = node, index
-        elif tensor._requires_grad:
+        self.own = owner is not None
+        self.unpacking = None
+        if not self.own and tensor._requires_grad:
             self.node, self.index = tensor._grad_fn, tensor._output_index
             if self.node is None:
                 self.leaf = tensor
-        if saved_tensors_hooks.stack:
-            pack, self.hooks = saved_tensors_hooks.stack[-1]
-            self.value = pack(tensor.detach())
+        if mode.saved_hooks:
+            pack, self.unpacking = mode.saved_hooks[-1]
+            self.value = _packed(pack, tensor)
+        else:
+            self.value = value_of(tensor)
 
     def unpack(self, owner: Node) -> Tensor:
         """The tensor as it was; raises RuntimeError if it has been written to since."""
-        if self.counter.version != self.version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an "
-                f"inplace operation: [torch.{_legacy_type(self.meta)} "
-                f"{list(self.meta.shape)}], saved by {owner.name()}, is at version "
-                f"{self.counter.version}; expected version {self.version} instead. Write to a "
-                "clone() of it, or find the place with torch.autograd.set_detect_anomaly(True)."
-            )
-        if self.hooks is not None:
-            return self.hooks(self.value)
-        if self.leaf is not None:
-            return self.leaf
-        tensor = new_tensor(self.value, self.meta)
-        if self.node is not None:
-            tensor._grad_fn = self.node
+        if self.unpacking is not None:
+            tensor = self._unpacked()
+        else:
+            if self.counter.version != self.version:
+                self._refuse(owner)
+            if self.leaf is not None:
+                return self.leaf
+            tensor = new_tensor(self.value, self.meta)
+        node = owner if self.own else self.node
+        if node is not None:
+            tensor._grad_fn = node
             tensor._output_index = self.index
             tensor._requires_grad = True
         return tensor
 
+    def _unpacked(self) -> Tensor:
+        found = self.unpacking(self.value)
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                "Output of saved tensor unpack_hook expected to be a Tensor but got result of "
+                f"type {type(found).__name__}"
+            )
+        tensor = new_tensor(value_of(found), found._meta)
+        if self.leaf is not None:  # gradients of gradients go on to the leaf itself
+            tensor._requires_grad = True
+            tensor._accumulator = accumulator(self.leaf)
+        return tensor
+
+    def _refuse(self, owner: Node) -> None:
+        place = ""
+        if self.own or self.node is not None:
+            name = (owner if self.own else self.node).name()
+            place = f", which is output {self.index} of {name}"
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an "
+            f"inplace operation: [torch.{_legacy_type(self.meta)} "
+            f"{list(self.meta.shape)}]{place}, saved by {owner.name()}, is at version "
+            f"{self.counter.version}; expected version {self.version} instead. Write to a "
+            "clone() of it, or find the place with torch.autograd.set_detect_anomaly(True)."
+        )
+
+
+def _packed(pack: Callable, tensor: Tensor) -> Any:
+    counter = tensor._counter or tensor._storage
+    version = counter.version
+    found = pack(tensor)
+    if counter.version != version:
+        raise RuntimeError(
+            "A saved tensor pack hook is modifying its input in place. The tensor is part of the "
+            "computation: return a changed copy instead."
+        )
+    return found
+
 
 def _legacy_type(meta: Meta) -> str:
     return f"{meta.dtype.letter_name}Tensor"
-
-
-class saved_tensors_hooks:
-    """Context in which tensors saved for backward are packed by ``pack_hook``.
-
-    Source: torch.autograd.graph.saved_tensors_hooks.
-    """
-
-    stack: list[tuple[Callable, Callable]] = []
-
-    def __init__(self, pack_hook: Callable, unpack_hook: Callable):
-        self._pair = (pack_hook, unpack_hook)
-
-    def __enter__(self) -> None:
-        self.stack.append(self._pair)
-
-    def __exit__(self, *exception: Any) -> None:
-        self.stack.pop()
 
 
 class Handle:
@@ -161,6 +196,11 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
 
+    def __call__(self, *grads: Tensor | None) -> Any:
+        """Applies the node to gradients of its results; a tuple if there are several inputs."""
+        found = tuple(self.apply(grads))
+        return found[0] if len(found) == 1 else found
+
     # ---- what the engine uses
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
@@ -192,12 +232,7 @@ class OperatorNode(Node):
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
         if self.released:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved "
-                "tensors after they have already been freed): the values saved for "
-                f"{self.name()} were freed by the first backward(). Call the first one with "
-                "retain_graph=True, or compute the forward pass again."
-            )
+            raise RuntimeError(SECOND_TIME.format(self.name()))
         operator = self.operator
         if operator.backward is not None:
             return list(self._evaluate(operator.backward, grads))
@@ -255,10 +290,10 @@ class AccumulateGrad(Node):
     nobody holds any more has nobody to look at its gradient.
     """
 
+    sequence = sys.maxsize  # runs as soon as its gradient is there
     after_hooks: Hooks | None = None
 
     def __init__(self, variable: Tensor):
-        super().__init__()
         self._variable = weakref.ref(variable)
         self.results = (variable._meta,)
 
@@ -275,12 +310,13 @@ class AccumulateGrad(Node):
         if variable is None:
             return []
         held = variable._grad
-        if held is None:
-            variable._grad = grad if grad._requires_grad else new_tensor(value_of(grad), grad._meta)
-        elif grad._requires_grad or held._requires_grad:
-            variable._grad = held + grad  # create_graph: the old sum stays part of the graph
+        if held is not None:
+            # create_graph: the old sum stays part of the graph. Otherwise .grad stays one object.
+            variable._grad = held + grad if mode.grad else held.add_(grad)
+        elif mode.grad and grad._requires_grad:
+            variable._grad = grad.clone()
         else:
-            held.add_(grad)
+            variable._grad = new_tensor(value_of(grad), _grad_layout(variable._meta, grad._meta))
         if self.after_hooks:
             for hook in list(self.after_hooks.values()):
                 hook(variable)
@@ -288,6 +324,19 @@ class AccumulateGrad(Node):
 
     def release(self) -> None:
         pass
+
+
+def _grad_layout(variable: Meta, grad: Meta) -> Meta:
+    """The visible strides of a first gradient: its leaf's where those are dense, else row-major."""
+    if variable is grad or variable.contiguous:
+        return variable.flat if not grad.contiguous else grad
+    expected = 1
+    for stride, size in sorted(zip(variable.strides, variable.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return grad if grad.contiguous else variable.flat
+            expected *= size
+    return variable
 
 
 def accumulator(leaf: Tensor) -> AccumulateGrad:
@@ -352,13 +401,21 @@ def connect(
 
 
 class _Anomaly:
+    """Anomaly detection: a setting of the whole process (see ``anomaly.py``)."""
+
     on = False
+    check_nan = True
 
     @staticmethod
     def forward_lines() -> str:
+        """The user's lines that led here, innermost last."""
+        import os
         import traceback
 
-        return "".join(traceback.format_list(traceback.extract_stack()[:-3]))
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        lines = traceback.extract_stack()
+        own = [line for line in lines if not os.path.abspath(line.filename).startswith(package)]
+        return "".join(traceback.format_list(own or lines))
 
 
 _anomaly = _Anomaly()
@@ -411,3 +468,43 @@ def rebind_results(node: Node, tensor: Tensor) -> None:
         if saved is not None and saved.index == tensor._output_index:
             saved.counter = tensor._counter or tensor._storage
             saved.version = saved.counter.version
+
+
+def move_retained(tensor: Tensor, node: Node | None, index: int) -> None:
+    """After an in-place operation on ``tensor``, whose place was ``(node, index)``.
+
+    A tensor that retains its gradient retains that of its new contents.
+    """
+    if node is None or not node.retained:
+        return
+    held = node.retained.get(index)
+    if held is None or held() is not tensor:
+        return
+    del node.retained[index]
+    if tensor._grad_fn is not None:
+        if tensor._grad_fn.retained is None:
+            tensor._grad_fn.retained = {}
+        tensor._grad_fn.retained[tensor._output_index] = held
+
+
+def zeros_like_meta(meta: Meta) -> Tensor:
+    """Zeros of this shape and dtype: the gradient of a result that nothing was computed from."""
+    import numpy as np
+
+    return new_tensor(Value(meta.flat, np.zeros(meta.shape, meta.dtype.numpy)))
+
+
+# torch.autograd.graph is this module; what only users call is in graph_tools.py
+_TOOLS = frozenset({
+    "GradientEdge", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
+    "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
+    "saved_tensors_hooks",
+})  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from suiren.autograd import graph_tools
+
+    return getattr(graph_tools, name)

@@ -10,8 +10,9 @@ from typing import Any
 class _Mode(threading.local):
     grad = True
     inference = False
-    anomaly = False
-    check_nan = True
+    saved_hooks: tuple = ()  # (pack, unpack) pairs of saved_tensors_hooks, innermost last
+    hooks_disabled: str | None = None  # why saved_tensors_hooks may not be entered
+    task: Any = None  # the backward pass that this thread is in
 
 
 mode = _Mode()
