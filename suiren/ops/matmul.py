@@ -1,9 +1,10 @@
-"""Products of matrices and vectors: matmul and its cases, the add-product forms, linear.
+"""Products of matrices and vectors: matmul and its cases, linear.
 
-Six operators do the arithmetic with NumPy's matmul (BLAS for floating types); everything else
+Five operators do the arithmetic with NumPy's matmul (BLAS for floating types); everything else
 reshapes around them, the way PyTorch does, so printed gradient nodes agree. Arguments must have one
-dtype: products never promote. Half types are computed in float32. Source: PyTorch's torch.matmul,
-torch.addmm (and kin) and torch.nn.functional.linear pages.
+dtype: products never promote. Half types are computed in float32. The forms that add something to a
+product are in ``added_products.py``. Source: PyTorch's torch.matmul and
+torch.nn.functional.linear pages.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def check_same(name: str, first: Meta, second: Meta) -> None:
         )
 
 
-def _check_matrices(name: str, mat1: Meta, mat2: Meta) -> None:
+def check_matrices(name: str, mat1: Meta, mat2: Meta) -> None:
+    """Raises RuntimeError unless these describe two matrices of one dtype that fit."""
     check_tensors(name, mat1, mat2)
     for which, m in (("mat1", mat1), ("mat2", mat2)):
         if m.ndim != 2:
@@ -62,7 +64,8 @@ def _check_matrices(name: str, mat1: Meta, mat2: Meta) -> None:
     check_same(name, mat1, mat2)
 
 
-def _check_batches(name: str, batch1: Meta, batch2: Meta) -> None:
+def check_batches(name: str, batch1: Meta, batch2: Meta) -> None:
+    """Raises RuntimeError unless these describe two batches of matrices of one dtype that fit."""
     check_tensors(name, batch1, batch2)
     for which, m in (("batch1", batch1), ("batch2", batch2)):
         if m.ndim != 3:
@@ -94,7 +97,8 @@ def _check_vectors(name: str, input: Meta, other: Meta) -> None:
     check_same(name, input, other)
 
 
-def _check_mv(name: str, input: Meta, vec: Meta) -> None:
+def check_mv(name: str, input: Meta, vec: Meta) -> None:
+    """Raises RuntimeError unless these describe a matrix and a vector of one dtype that fit."""
     check_tensors(name, input, vec)
     if input.ndim != 2 or vec.ndim != 1:
         raise RuntimeError(
@@ -109,7 +113,8 @@ def _check_mv(name: str, input: Meta, vec: Meta) -> None:
     check_same(name, input, vec)
 
 
-def _adjoint(x: Tensor) -> Tensor:
+def adjoint(x: Tensor) -> Tensor:
+    """The matrix (or batch of them) transposed and conjugated."""
     return conj(x.t() if x._meta.ndim == 2 else x.transpose(-2, -1))
 
 
@@ -135,17 +140,17 @@ class mm:
         return apply(mm.operator, (input, mat2))
 
     def infer(input, mat2):
-        _check_matrices("mm", input, mat2)
+        check_matrices("mm", input, mat2)
         return meta((input.shape[0], mat2.shape[1]), input.dtype, input.device)
 
     def evaluate(input, mat2):
         return np.matmul(input, mat2)
 
     def grad_input(grad, mat2):
-        return mm(grad, _adjoint(mat2))
+        return mm(grad, adjoint(mat2))
 
     def grad_mat2(grad, input):
-        return mm(_adjoint(input), grad)
+        return mm(adjoint(input), grad)
 
 
 @operator
@@ -166,17 +171,17 @@ class bmm:
         return apply(bmm.operator, (input, mat2))
 
     def infer(input, mat2):
-        _check_batches("bmm", input, mat2)
+        check_batches("bmm", input, mat2)
         return meta((*input.shape[:2], mat2.shape[2]), input.dtype, input.device)
 
     def evaluate(input, mat2):
         return np.matmul(input, mat2)
 
     def grad_input(grad, mat2):
-        return bmm(grad, _adjoint(mat2))
+        return bmm(grad, adjoint(mat2))
 
     def grad_mat2(grad, input):
-        return bmm(_adjoint(input), grad)
+        return bmm(adjoint(input), grad)
 
 
 @operator
@@ -197,7 +202,7 @@ class mv:
         return apply(mv.operator, (input, vec))
 
     def infer(input, vec):
-        _check_mv("mv", input, vec)
+        check_mv("mv", input, vec)
         return meta((input.shape[0],), input.dtype, input.device)
 
     def evaluate(input, vec):
@@ -207,7 +212,7 @@ class mv:
         return grad.unsqueeze(1) * conj(vec).unsqueeze(0)
 
     def grad_vec(grad, input):
-        return mv(_adjoint(input), grad)
+        return mv(adjoint(input), grad)
 
 
 @operator
@@ -303,7 +308,7 @@ def matmul(input, other):
     >>> torch.matmul(torch.ones(5, 1, 2, 3), torch.ones(4, 3, 1)).shape
     torch.Size([5, 4, 2, 1])
     """
-    check_tensors("matmul", *[x._meta if isinstance(x, Tensor) else type(x) for x in (input, other)])
+    check_tensors("matmul", *[getattr(x, "_meta", type(x)) for x in (input, other)])
     a, b = input._meta, other._meta
     if a.ndim == 2:
         if b.ndim == 2:
@@ -372,234 +377,6 @@ def _batched(input: Tensor, other: Tensor) -> Tensor:
     return unsafe_view(bmm(left, right), (*lead, a.shape[-2], b.shape[-1]))
 
 
-# ---- a product added to something
-
-
-def factor(x: Any) -> Any:
-    """A run-time factor of an operator, None for one: programs without it need no scaling."""
-    return None if x.__class__ is not Tensor and x == 1 else x
-
-
-def check_factors(name: str, kind: Any, beta: Any, alpha: Any) -> None:
-    """Raises RuntimeError for factors that the dtype cannot hold, as PyTorch does."""
-    for which, x in (("beta", beta), ("alpha", alpha)):
-        if x is None or x.__class__ is bool or x is bool:
-            continue
-        number = x if isinstance(x, type) else x.__class__
-        if number is float and kind.category < dtypes.FLOATING:
-            raise RuntimeError(
-                f"For integral input tensors, argument {which} must not be a floating point "
-                f"number ({name} got {kind})"
-            )
-        if number is complex and not kind.is_complex:
-            raise RuntimeError(
-                f"For non-complex input tensors, argument {which} must not be a complex number "
-                f"({name} got {kind})"
-            )
-
-
-def scaled(x: Any, by: Any) -> Any:
-    """``x * by``, or ``x`` for None; for tensors and for arrays, whose type is kept."""
-    if by is None:
-        return x
-    return x * by if isinstance(x, Tensor) else np.multiply(x, by).astype(x.dtype, copy=False)
-
-
-def conj_scaled(x: Any, by: Any) -> Any:
-    """``x`` times the conjugate of a factor."""
-    return scaled(x, by.conjugate() if isinstance(by, complex) else by)
-
-
-def added(input: np.ndarray, product: np.ndarray, beta: Any, alpha: Any) -> np.ndarray:
-    """``beta * input + alpha * product``; with beta 0 the input is not looked at."""
-    product = scaled(product, alpha)
-    if beta is not None and beta == 0:
-        return product
-    return np.add(scaled(input, beta), product)
-
-
-def added_meta(name: str, input: Meta, kind: Meta, shape: tuple, beta: Any, alpha: Any) -> Meta:
-    """The Meta of such a sum; checks the added tensor's dtype and that it broadcasts."""
-    check_tensors(name, input)
-    check_factors(name, kind.dtype, beta, alpha)
-    if input.dtype is not kind.dtype:
-        raise RuntimeError(
-            f"self and mat2 must have the same dtype, but got {input.dtype} and {kind.dtype} in "
-            f"{name}(); convert one of them with .to()"
-        )
-    lead = len(shape) - input.ndim
-    if lead < 0 or any(s not in (1, shape[lead + i]) for i, s in enumerate(input.shape)):
-        raise RuntimeError(
-            f"The expanded size of the tensor ({list(shape)}) must match the existing size "
-            f"({list(input.shape)}) in every dimension where it is not 1: {name} adds the input "
-            "to the product"
-        )
-    return meta(shape, kind.dtype, kind.device)
-
-
-@operator(inplace=True)
-class addmm:
-    """``beta * input + alpha * (mat1 @ mat2)``; ``input`` is broadcast to the product's shape.
-
-    With ``beta=0`` the input's values are not used, NaN included. Source: torch.addmm.
-
-    >>> import suiren as torch
-    >>> torch.addmm(torch.ones(2), torch.eye(2), torch.eye(2), beta=2, alpha=3)
-    tensor([[5., 2.],
-            [2., 5.]])
-    """
-
-    tensors = 5
-    widen = True
-
-    def call(input, mat1, mat2, *, beta=1, alpha=1):
-        return apply(addmm.operator, (input, mat1, mat2, factor(beta), factor(alpha)))
-
-    def infer(input, mat1, mat2, beta, alpha):
-        _check_matrices("addmm", mat1, mat2)
-        return added_meta("addmm", input, mat1, (mat1.shape[0], mat2.shape[1]), beta, alpha)
-
-    def evaluate(input, mat1, mat2, beta, alpha):
-        return added(input, np.matmul(mat1, mat2), beta, alpha)
-
-    def grad_input(grad, beta):
-        return conj_scaled(grad, beta)
-
-    def grad_mat1(grad, mat2, alpha):
-        return conj_scaled(mm(grad, _adjoint(mat2)), alpha)
-
-    def grad_mat2(grad, mat1, alpha):
-        return conj_scaled(mm(_adjoint(mat1), grad), alpha)
-
-
-@operator(inplace=True)
-class addmv:
-    """``beta * input + alpha * (mat @ vec)``. Source: torch.addmv."""
-
-    tensors = 5
-    widen = True
-
-    def call(input, mat, vec, *, beta=1, alpha=1):
-        return apply(addmv.operator, (input, mat, vec, factor(beta), factor(alpha)))
-
-    def infer(input, mat, vec, beta, alpha):
-        _check_mv("addmv", mat, vec)
-        return added_meta("addmv", input, mat, (mat.shape[0],), beta, alpha)
-
-    def evaluate(input, mat, vec, beta, alpha):
-        return added(input, np.matmul(mat, vec), beta, alpha)
-
-    def grad_input(grad, beta):
-        return conj_scaled(grad, beta)
-
-    def grad_mat(grad, vec, alpha):
-        return conj_scaled(grad.unsqueeze(1) * conj(vec).unsqueeze(0), alpha)
-
-    def grad_vec(grad, mat, alpha):
-        return conj_scaled(mv(_adjoint(mat), grad), alpha)
-
-
-@operator(inplace=True)
-class baddbmm:
-    """``beta * input + alpha * (batch1 @ batch2)`` for batches of matrices.
-
-    Source: torch.baddbmm.
-    """
-
-    tensors = 5
-    widen = True
-
-    def call(input, batch1, batch2, *, beta=1, alpha=1):
-        return apply(baddbmm.operator, (input, batch1, batch2, factor(beta), factor(alpha)))
-
-    def infer(input, batch1, batch2, beta, alpha):
-        _check_batches("baddbmm", batch1, batch2)
-        shape = (*batch1.shape[:2], batch2.shape[2])
-        return added_meta("baddbmm", input, batch1, shape, beta, alpha)
-
-    def evaluate(input, batch1, batch2, beta, alpha):
-        return added(input, np.matmul(batch1, batch2), beta, alpha)
-
-    def grad_input(grad, beta):
-        return conj_scaled(grad, beta)
-
-    def grad_batch1(grad, batch2, alpha):
-        return conj_scaled(bmm(grad, _adjoint(batch2)), alpha)
-
-    def grad_batch2(grad, batch1, alpha):
-        return conj_scaled(bmm(_adjoint(batch1), grad), alpha)
-
-
-@operator(inplace=True)
-class addbmm:
-    """``beta * input + alpha * sum over b of (batch1[b] @ batch2[b])``. Source: torch.addbmm."""
-
-    tensors = 5
-    widen = True
-
-    def call(input, batch1, batch2, *, beta=1, alpha=1):
-        return apply(addbmm.operator, (input, batch1, batch2, factor(beta), factor(alpha)))
-
-    def infer(input, batch1, batch2, beta, alpha):
-        _check_batches("addbmm", batch1, batch2)
-        shape = (batch1.shape[1], batch2.shape[2])
-        return added_meta("addbmm", input, batch1, shape, beta, alpha)
-
-    def evaluate(input, batch1, batch2, beta, alpha):
-        # one product of (n, b*k) and (b*k, m) is the sum over the batch
-        rows = np.swapaxes(batch1, 0, 1).reshape(batch1.shape[1], -1 if batch1.size else 0)
-        columns = batch2.reshape(rows.shape[1], batch2.shape[2])
-        return added(input, np.matmul(rows, columns), beta, alpha)
-
-    def grad_input(grad, beta):
-        return conj_scaled(grad, beta)
-
-    def grad_batch1(grad, batch2, alpha):
-        return conj_scaled(matmul(grad, _adjoint(batch2)), alpha)
-
-    def grad_batch2(grad, batch1, alpha):
-        return conj_scaled(matmul(_adjoint(batch1), grad), alpha)
-
-
-@operator(inplace=True)
-class addr:
-    """``beta * input + alpha * outer(vec1, vec2)``; the result's dtype is promoted.
-
-    Source: torch.addr.
-    """
-
-    tensors = 5
-    widen = True
-
-    def call(input, vec1, vec2, *, beta=1, alpha=1):
-        for x in (vec1, vec2):
-            if x._meta.ndim != 1:
-                raise RuntimeError(
-                    f"addr: Expected 1-D argument vec1 and vec2, but got {x._meta.ndim}-D"
-                )
-        kind = input._meta.dtype
-        for x in (vec1, vec2):
-            kind = dtypes.promote_types(kind, x._meta.dtype)
-        check_factors("addr", kind, beta, alpha)
-        tensors = [x.to(kind) for x in (input, vec1, vec2)]
-        return apply(addr.operator, (*tensors, factor(beta), factor(alpha)))
-
-    def infer(input, vec1, vec2, beta, alpha):
-        return added_meta("addr", input, vec1, (vec1.shape[0], vec2.shape[0]), beta, alpha)
-
-    def evaluate(input, vec1, vec2, beta, alpha):
-        return added(input, np.multiply.outer(vec1, vec2), beta, alpha)
-
-    def grad_input(grad, beta):
-        return conj_scaled(grad, beta)
-
-    def grad_vec1(grad, vec2, alpha):
-        return conj_scaled(mv(grad, conj(vec2)), alpha)
-
-    def grad_vec2(grad, vec1, alpha):
-        return conj_scaled(mv(grad.t(), conj(vec1)), alpha)
-
-
 # ---- layers
 
 
@@ -614,6 +391,8 @@ def linear(input, weight, bias=None):
     tensor([[4.],
             [4.]])
     """
+    from suiren.ops.added_products import addmm  # which is written with what is above
+
     a, w = input._meta, weight._meta
     if w.ndim == 2:
         if bias is None:

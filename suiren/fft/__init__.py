@@ -1,0 +1,12 @@
+"""torch.fft: discrete Fourier transforms.
+
+The functions are defined in ``suiren/ops/fourier.py`` and registered there for this namespace;
+importing this module collects them. Source: PyTorch's torch.fft page.
+"""
+
+from suiren import ops as _ops  # noqa: F401 (registers the operators)
+from suiren.operator import NAMESPACES as _NAMESPACES
+
+globals().update(_NAMESPACES["fft"])
+
+__all__ = sorted(_NAMESPACES["fft"])
