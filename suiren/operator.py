@@ -68,7 +68,7 @@ class Operator:
         self.arguments = tuple(names[:count])
         self.attributes = tuple(names[count:])
         self.results: int = own("results", 1)
-        self.node_name = own("node_name") or _node_name(name)
+        self.node_name = options.get("node_name") or own("node_name") or _node_name(name)
         self.plans: dict[tuple, Any] = {}
         self._savings: dict[tuple, tuple] = {}
         self.formulas = self._formulas(definition)

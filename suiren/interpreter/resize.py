@@ -239,6 +239,13 @@ def pad_by_mode_gradient(
     return result.astype(grad_output.dtype, copy=False)
 
 
+def check_padding(shape: Sequence[int], padding: Sequence[int], mode: str) -> None:
+    """Raises RuntimeError where `pad_by_mode` would."""
+    shape = tuple(shape)
+    for axis, before, after in _padded_axes(len(shape), padding):
+        _pad_positions(shape, axis, before, after, mode)
+
+
 def _padded_axes(axes: int, padding: Sequence[int]) -> list[tuple[int, int, int]]:
     if len(padding) % 2 or len(padding) > 2 * axes:
         raise RuntimeError(
