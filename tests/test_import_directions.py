@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "suiren"
 
 # From low to high. A name stands for a module or a whole subpackage; the longest match counts.
 LAYERS = [
-    ["version", "size", "twister", "random_kernels", "mt19937", "dtypes", "device", "printing",
+    ["version", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes", "device", "printing",
      "return_types"],
     ["interpreter"],
     ["trace"],

@@ -19,9 +19,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from suiren.hooks import RemovableHandle, add_hook
 from suiren.optim.hooks import (
-    RemovableHandle,
-    add_hook,
     global_step_post_hooks,
     global_step_pre_hooks,
     register_optimizer_step_post_hook,

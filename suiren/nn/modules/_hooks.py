@@ -14,49 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-
-class RemovableHandle:
-    """What registering a hook returns; `remove()` takes the hook out again.
-
-    Works as a context manager too: the hook is removed at the end of the `with`.
-
-    Source: PyTorch, torch.utils.hooks.RemovableHandle.
-    """
-
-    _next_id = 0
-
-    def __init__(self, hooks: dict[int, Any], *, extra_dict: Any = None) -> None:
-        self._hooks = weakref.ref(hooks)
-        self.id = RemovableHandle._next_id
-        RemovableHandle._next_id += 1
-        if extra_dict is None:
-            extra_dict = ()
-        elif isinstance(extra_dict, dict):
-            extra_dict = (extra_dict,)
-        self._extras = tuple(weakref.ref(extra) for extra in extra_dict)
-
-    def remove(self) -> None:
-        """Take the hook out; calling it again does nothing."""
-        for reference in (self._hooks, *self._extras):
-            hooks = reference()
-            if hooks is not None:
-                hooks.pop(self.id, None)
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        # Copies of a module copy its hooks; the handle's copy must belong to those.
-        return self._hooks(), self.id, tuple(reference() for reference in self._extras)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        hooks, self.id, extras = state
-        self._hooks = weakref.ref(OrderedDict() if hooks is None else hooks)
-        self._extras = tuple(weakref.ref(OrderedDict() if x is None else x) for x in extras)
-        RemovableHandle._next_id = max(RemovableHandle._next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.remove()
+from suiren.hooks import RemovableHandle
 
 
 def _add(
