@@ -14,6 +14,7 @@ from suiren import dtypes as _dtypes
 from suiren import operator as _operator
 from suiren import ops as _ops  # noqa: F401 (registers the operators)
 from suiren import tensor_methods as _tensor_methods
+from suiren import tensor_numpy as _tensor_numpy
 from suiren.autograd import graph as _graph  # noqa: F401
 from suiren.autograd.mode import (  # noqa: F401
     enable_grad,
@@ -68,6 +69,7 @@ from suiren.tensor import Tensor  # noqa: F401
 from suiren.version import __version__  # noqa: F401
 
 _tensor_methods.attach()
+_tensor_numpy.attach()
 for _name, _function in _operator.NAMESPACES["Tensor"].items():
     setattr(Tensor, _name, _function)
 _python_operators.attach()

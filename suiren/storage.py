@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from suiren.trace import Meta, Value, current_trace
+from suiren.trace import Meta, Value
+from suiren.trace.value import BORROWED
 
 # Reads of pinned memory up to this size take a copy; larger ones run at once instead.
 SNAPSHOT_BYTES = 1 << 20
@@ -50,53 +51,89 @@ class Storage:
     def write(self, value: Value) -> None:
         """Makes ``value`` the contents."""
         self.changes += 1
-        if self.pinned is None or not self._still_shared():
+        pinned = self.pinned
+        if pinned is None or not self._still_shared():
+            self.pinned = None
             self.value = value
-            return
-        np.copyto(self.pinned, value.get(), casting="unsafe")
+        elif not pinned.flags.writeable:
+            # PyTorch writes anyway, which it calls undefined; here the sharing ends.
+            self.pinned = None
+            self.value = value
+        else:
+            np.copyto(pinned, value.get(), casting="unsafe")
 
     # ---- memory shared with NumPy
 
     def pin(self, array: np.ndarray) -> None:
-        """From now on the contents are this array's memory, which others may change."""
-        self.pinned = array
+        """From now on the contents are this array's memory, which others may change.
+
+        ``array`` has the shape and strides of the root's Meta.
+        """
+        self.pinned = array.view()  # what others do to the array's own shape is not ours to see
         self.value = None
 
     def share(self) -> np.ndarray:
-        """The memory as an array of the base tensor's shape, shared from now on."""
+        """The memory as an array of the root's shape and strides, shared from now on."""
         if self.pinned is None:
             assert self.value is not None
             array = self.value.get()
             # Other Values may be views of the same memory, and Values never change.
             own = array.base is None and array.flags.c_contiguous and array.flags.writeable
-            if not own or sys.getrefcount(array) > _LOCAL_AND_VALUE:
-                array = np.array(array, order="C")
-            elif sys.getrefcount(self.value) > _ATTRIBUTE_ONLY:
-                array = np.array(array, order="C")
+            if (
+                not own
+                or not self.meta.contiguous
+                or sys.getrefcount(array) > _LOCAL_AND_VALUE
+                or sys.getrefcount(self.value) > _ATTRIBUTE_ONLY
+            ):
+                array = self._laid_out(array)
             self.pin(array)
         assert self.pinned is not None
         return self.pinned
 
-    def read_pinned(self) -> Value:
+    def _laid_out(self, array: np.ndarray) -> np.ndarray:
+        # A copy whose memory has the strides that the root shows.
+        order = memory_order(self.meta)
+        memory = np.empty([self.meta.shape[d] for d in order], array.dtype)
+        memory = memory.transpose(np.argsort(order)) if order else memory
+        memory[...] = array
+        return memory
+
+    def memory(self) -> np.ndarray:
+        """The shared memory as one dimension, in the order in which the elements lie."""
+        array = self.share()
+        if not self.meta.contiguous:
+            array = array.transpose(memory_order(self.meta))
+        return array.reshape(-1)
+
+    def read_pinned(self, copy: bool = False) -> Value:
         """The contents of shared memory as they are now, as a Value for one operation.
 
-        Small memory is copied. Large memory is used in place, and the operation that reads it is
-        computed before its recording returns.
+        Small memory is copied. Large memory is used in place unless ``copy`` is set (the Value is
+        to be kept), and the operation that reads it is computed before its recording returns.
         """
         assert self.pinned is not None
         if not self._still_shared():
             array, self.pinned = self.pinned, None
+            owner = array.base
+            if owner is not None and owner.shape == array.shape and owner.flags.c_contiguous:
+                array = owner
             self.value = Value(self.meta.flat, array)
             return self.value
-        if self.pinned.nbytes <= SNAPSHOT_BYTES:
-            return Value(self.meta.flat, np.array(self.pinned))
-        current_trace().read_soon()
-        return Value(self.meta.flat, self.pinned)
+        if copy or self.pinned.nbytes <= SNAPSHOT_BYTES:
+            return Value(self.meta.flat, np.array(self.pinned, order="C"))
+        return Value(self.meta.flat, self.pinned, None, BORROWED)
 
     def _still_shared(self) -> bool:
-        array = self.pinned
-        assert array is not None
-        return array.base is not None or sys.getrefcount(array) > _LOCAL_AND_ATTRIBUTE
+        assert self.pinned is not None
+        owner = self.pinned.base
+        if type(owner) is not np.ndarray or owner.base is not None or not owner.flags.owndata:
+            return True  # memory of something else, which may outlive all arrays over it
+        return sys.getrefcount(owner) > _LOCAL_AND_ATTRIBUTE
+
+
+def memory_order(meta: Meta) -> list[int]:
+    """The dimensions from the one of the largest stride to the one of the smallest."""
+    return sorted(range(meta.ndim), key=lambda d: -meta.strides[d])
 
 
 class _Probe:

@@ -17,6 +17,11 @@ from suiren.storage import Storage
 from suiren.trace import Meta, Value, current_trace
 
 
+# Threads that are in inference mode now: what they make are inference tensors. A list looked at
+# when a tensor is made, because it is empty nearly always and asking that costs nothing.
+inferring: list[int] = []
+
+
 class View:
     """How a tensor looks at its storage: steps from the root, and what was read last."""
 
@@ -61,6 +66,8 @@ def new_tensor(value: Value, meta: Meta | None = None) -> Tensor:
     tensor = _new(Tensor)
     tensor._meta = meta or value.meta
     tensor._storage = Storage(value, tensor._meta)
+    if inferring and get_ident() in inferring:
+        tensor._inference = True
     return tensor
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from suiren.trace.meta import Meta
 from suiren.trace.program import run_program
-from suiren.trace.value import Value
+from suiren.trace.value import BORROWED, Value
 
 MAX_ENTRIES = 4000  # a longer trace is flushed: bounds what a loop without observation holds
 MAX_PENDING_BYTES = 1 << 30  # results recorded but not computed; most of them are temporary
@@ -113,6 +113,8 @@ class Trace:
                 return known
             if argument.buffer is None:
                 argument.get()  # another thread has recorded it
+            if argument.slot == BORROWED:
+                self.read_soon()
             self.input_slots[argument] = self.next_slot
             description = argument.meta
         else:
