@@ -16,6 +16,10 @@ from suiren import ops as _ops  # noqa: F401 (registers the operators)
 from suiren import tensor_methods as _tensor_methods
 from suiren import tensor_numpy as _tensor_numpy
 from suiren.autograd import graph as _graph  # noqa: F401
+from suiren.autograd.anomaly import (  # noqa: F401
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+)
 from suiren.autograd.mode import (  # noqa: F401
     enable_grad,
     inference_mode,

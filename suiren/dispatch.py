@@ -13,7 +13,7 @@ from suiren.autograd.graph import connect, refresh_history
 from suiren.autograd.mode import mode
 from suiren.operator import Operator
 from suiren.storage import Storage
-from suiren.tensor import Tensor, value_of
+from suiren.tensor import Tensor, inferring, value_of
 from suiren.trace import Meta
 from suiren.trace.recorder import local
 
@@ -63,6 +63,8 @@ def apply(operator: Operator, inputs: tuple, attributes: tuple = ()) -> Any:
     storage.value = local.trace.record(operator, attributes, values, meta.flat)
     if differentiate and mode.grad and operator.differentiable:
         connect(operator, attributes, inputs, metas, (result,))
+    if inferring and mode.inference:
+        result._inference = True
     return result
 
 
@@ -95,6 +97,9 @@ def _several(operator, inputs, attributes, metas, values, found, differentiate):
         results.append(result)
     if differentiate and mode.grad and operator.differentiable:
         connect(operator, attributes, inputs, metas, tuple(results))
+    if inferring and mode.inference:
+        for result in results:
+            result._inference = True
     return tuple(results)
 
 

@@ -212,6 +212,11 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
             "only Tensors of floating point and complex dtype can require gradients, got "
             f"{self._meta.dtype}"
         )
+    if requires_grad and self._inference and not mode.inference:
+        raise RuntimeError(
+            "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed: "
+            "clone() it first"
+        )
     self._requires_grad = bool(requires_grad)
     return self
 
@@ -296,7 +301,18 @@ def _is_leaf(self: Tensor) -> bool:
     return _get_grad_fn(self) is None
 
 
+def is_inference(self: Tensor) -> bool:
+    """Whether the tensor was made in inference mode. Source: Tensor.is_inference."""
+    return self._inference
+
+
+def _is_view(self: Tensor) -> bool:
+    return self._view is not None
+
+
 def _version(self: Tensor) -> int:
+    if self._inference:
+        raise RuntimeError("Inference tensors do not track version counter.")
     return (self._counter or self._storage).version
 
 
@@ -377,8 +393,8 @@ def backward(
 
 METHODS = (
     numpy_copy, peek, item, tolist, size, stride, dim, numel, element_size, storage_offset,
-    data_ptr, is_contiguous, requires_grad_, detach, detach_, retain_grad, register_hook,
-    register_post_accumulate_grad_hook, backward,
+    data_ptr, is_contiguous, requires_grad_, detach, detach_, is_inference, _is_view,
+    retain_grad, register_hook, register_post_accumulate_grad_hook, backward,
     __bool__, __float__, __int__, __complex__, __index__, __len__, __iter__, __contains__,
     __repr__, __format__,
 )  # fmt: skip

@@ -42,6 +42,8 @@ def make_view(
         made.origin = view.origin
     if source._counter is not None:
         result._counter = source._counter
+    if source._inference:
+        result._inference = True
     if origin:
         made.origin = origin
     if source._requires_grad:
@@ -58,6 +60,8 @@ def alias(source: Tensor) -> Tensor:
     result._meta = source._meta
     result._storage = source._storage
     result._counter = source._counter
+    if source._inference:
+        result._inference = True
     view = source._view
     if view is not None:
         root = _new(Tensor)
@@ -107,16 +111,10 @@ def assign(target: Tensor, result: Tensor, name: str = "copy_") -> Tensor:
         ):
             check_writable(target, name)
             return _assign_with_history(target, result, name)
-    if target._inference and not mode.inference:
-        raise RuntimeError(
-            f"Inplace update to inference tensor outside InferenceMode is not allowed ({name}); "
-            "clone() it first"
-        )
+    _check_memory(target, name)
     if target._view is None:
-        _check_overlap(target, name)
         target._storage.write(value_of(result))
     else:
-        _check_overlap(target, name)
         target._storage.write(_scattered(target, result, alias(target._view.base)))
     _count_write(target)
     return target
@@ -184,7 +182,12 @@ def check_writable(target: Tensor, name: str = "an in-place operation") -> None:
         )
 
 
-def _check_overlap(target: Tensor, name: str) -> None:
+def _check_memory(target: Tensor, name: str) -> None:
+    if target._inference and not mode.inference:
+        raise RuntimeError(
+            f"Inplace update to inference tensor outside InferenceMode is not allowed ({name}); "
+            "clone() it first"
+        )
     meta = target._meta
     if meta.contiguous or meta.numel < 2:
         return
@@ -198,7 +201,7 @@ def _check_overlap(target: Tensor, name: str) -> None:
 
 
 def _assign_with_history(target: Tensor, result: Tensor, name: str) -> Tensor:
-    _check_overlap(target, name)
+    _check_memory(target, name)
     view = target._view
     if view is None:
         target._storage.write(value_of(result))

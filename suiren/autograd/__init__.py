@@ -33,9 +33,8 @@ def _meta_of(x: Any) -> Any:
     return x._meta if isinstance(x, Tensor) else x.node.results[x.output_nr]
 
 
-def _start_grads(roots: Sequence[Any], grads: tuple) -> list[Tensor]:
-    if len(grads) == 1 and grads[0] is None:
-        grads = (None,) * len(roots)
+def _start_grads(roots: Sequence[Any], given: Any) -> list[Tensor]:
+    grads = (None,) * len(roots) if given is None else _as_tuple(given)
     if len(grads) != len(roots):
         raise RuntimeError(f"got {len(roots)} tensors and {len(grads)} gradients")
     found = []
@@ -122,7 +121,7 @@ def backward(
         grad_tensors = grad_variables
     roots = _as_tuple(tensors)
     _check_roots(roots)
-    grads = _start_grads(roots, _as_tuple(grad_tensors))
+    grads = _start_grads(roots, grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph
     places = None
     if inputs is not None:
@@ -178,7 +177,7 @@ def grad(
         )  # fmt: skip
     roots, places = _as_tuple(outputs), _as_tuple(inputs)
     _check_roots(roots)
-    starts = _start_grads(roots, _as_tuple(grad_outputs))
+    starts = _start_grads(roots, grad_outputs)
     if not places:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     for x in places:

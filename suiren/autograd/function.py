@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from suiren import views
-from suiren.autograd import graph
+from suiren.autograd import graph, graph_tools
 from suiren.autograd.graph import Node, Saved
 from suiren.autograd.mode import mode
 from suiren.tensor import Tensor
@@ -128,15 +128,15 @@ class FunctionNode(Node):
             )
         found: list[Tensor | None] = []
         for i, (grad, place) in enumerate(zip(answer, self.places, strict=True)):
-            if grad is not None and not isinstance(grad, Tensor):
-                raise RuntimeError(f"expected Variable or None (got {type(grad).__name__})")
-            if place is not None:
-                found.append(grad)
-            elif grad is not None:
+            if place is None and grad is not None:
                 raise RuntimeError(
                     f"function {self.name()} returned a gradient different than None at position "
                     f"{i + 1}, but the corresponding forward input was not a Variable"
                 )
+            if grad is not None and not isinstance(grad, Tensor):
+                raise RuntimeError(f"expected Variable or None (got {type(grad).__name__})")
+            if place is not None:
+                found.append(grad)
         return found
 
     def release(self) -> None:
@@ -156,7 +156,7 @@ def _backward_of(function: type[Function]) -> Callable:
             f"{function.__name__}: Implementing both 'backward' and 'vjp' for a custom Function "
             "is not allowed; vjp is another name for backward"
         )
-    return other if own is Function.backward else own
+    return other if other is not Function.vjp else own
 
 
 class _FunctionMeta(type):
@@ -293,7 +293,8 @@ def _bound(forward: Callable, args: tuple, kwargs: dict[str, Any], separate: boo
         return args
     lead = () if separate else (None,)
     bound = signature.bind(*lead, *args, **kwargs)
-    bound.apply_defaults()
+    if separate:
+        bound.apply_defaults()
     return bound.args[len(lead) :]
 
 
@@ -370,6 +371,7 @@ def _rewritten(node: FunctionNode, index: int, x: Tensor, before: dict[int, Any]
             "a leaf Variable that requires grad has been used in an in-place operation "
             f"({node.name()}); clone() it before"
         )
+    graph_tools.increment_version(x)
     made = views.detached_copy(x)
     made._grad_fn, made._output_index, made._requires_grad = node, index, True
     views.rewrite_history(x, made)

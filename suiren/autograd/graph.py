@@ -113,7 +113,11 @@ class Saved:
 def _packed(pack: Callable, tensor: Tensor) -> Any:
     counter = tensor._counter or tensor._storage
     version = counter.version
-    found = pack(tensor)
+    previous, mode.grad = mode.grad, False
+    try:
+        found = pack(tensor)
+    finally:
+        mode.grad = previous
     if counter.version != version:
         raise RuntimeError(
             "A saved tensor pack hook is modifying its input in place. The tensor is part of the "
@@ -414,7 +418,8 @@ class _Anomaly:
 
         package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         lines = traceback.extract_stack()
-        own = [line for line in lines if not os.path.abspath(line.filename).startswith(package)]
+        inside = (package, os.path.abspath("<string>"))  # ours, and what we generated
+        own = [x for x in lines if not os.path.abspath(x.filename).startswith(inside)]
         return "".join(traceback.format_list(own or lines))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import threading
+from threading import get_ident
 from typing import Any
+
+from suiren.tensor import inferring
 
 
 class _Mode(threading.local):
@@ -23,48 +26,69 @@ class _Switch:
 
     _value = True
 
+    def __init__(self) -> None:
+        self._previous: list[Any] = []
+
     def __enter__(self) -> None:
-        self._previous = getattr(self, "_previous", [])
         self._previous.append(mode.grad)
         mode.grad = self._value
 
     def __exit__(self, *exception: Any) -> None:
         mode.grad = self._previous.pop()
 
-    def __call__(self, function):
-        if isinstance(function, type):
-            raise TypeError(
-                f"{type(self).__name__} decorates functions, got the class {function.__name__}; "
-                "decorate its methods"
-            )
+    def clone(self) -> _Switch:
+        """Another switch of the same setting: what a decorated function enters at each call."""
+        return type(self)()
+
+    def __call__(self, function: Any) -> Any:
         import inspect
 
-        if inspect.isgeneratorfunction(function):
+        if isinstance(function, type):
+            import warnings
 
-            @functools.wraps(function)
-            def steps(*args, **kwargs):
-                generator = function(*args, **kwargs)
-                reply = None
-                while True:
-                    with type(self)._again(self):
-                        try:
-                            item = generator.send(reply)
-                        except StopIteration as end:
-                            return end.value
-                    reply = yield item
+            warnings.warn(
+                f"{type(self).__name__} decorates functions, got the class {function.__name__}: "
+                "decorate its methods (here a function that makes instances is returned)",
+                FutureWarning,
+                stacklevel=2,
+            )
+        elif inspect.isgeneratorfunction(function):
+            return _stepwise(function, self.clone)
 
-            return steps
-
-        @functools.wraps(function)
+        @functools.wraps(function, updated=())
         def inside(*args, **kwargs):
-            with type(self)._again(self):
+            with self.clone():
                 return function(*args, **kwargs)
 
         return inside
 
-    @classmethod
-    def _again(cls, other):
-        return cls()
+
+def _stepwise(function: Any, switch: Any) -> Any:
+    """A generator whose own code runs inside the switch, and the code between its steps outside."""
+
+    @functools.wraps(function)
+    def steps(*args, **kwargs):
+        generator = function(*args, **kwargs)
+        try:
+            with switch():
+                answer = generator.send(None)
+            while True:
+                try:
+                    request = yield answer
+                except GeneratorExit:
+                    with switch():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    with switch():
+                        answer = generator.throw(error)
+                else:
+                    with switch():
+                        answer = generator.send(request)
+        except StopIteration as end:
+            return end.value
+
+    return steps
 
 
 class no_grad(_Switch):
@@ -81,9 +105,12 @@ class no_grad(_Switch):
 
     _value = False
 
-    def __new__(cls, function=None):
+    def __new__(cls, orig_func=None):
         made = super().__new__(cls)
-        return made if function is None else made(function)
+        if orig_func is None:
+            return made
+        made.__init__()
+        return made(orig_func)
 
 
 class enable_grad(_Switch):
@@ -94,9 +121,12 @@ class enable_grad(_Switch):
 
     _value = True
 
-    def __new__(cls, function=None):
+    def __new__(cls, orig_func=None):
         made = super().__new__(cls)
-        return made if function is None else made(function)
+        if orig_func is None:
+            return made
+        made.__init__()
+        return made(orig_func)
 
 
 class set_grad_enabled(_Switch):
@@ -105,57 +135,80 @@ class set_grad_enabled(_Switch):
     Source: torch.set_grad_enabled.
     """
 
-    def __init__(self, mode_: bool):
-        self._value = bool(mode_)
-        self._previous = [mode.grad]
-        mode.grad = self._value
+    def __init__(self, mode: bool):
+        if not isinstance(mode, bool):
+            raise TypeError(
+                "set_grad_enabled(): argument 'enabled' (position 1) must be bool, not "
+                f"{type(mode).__name__}"
+            )
+        self._value = mode
+        self._before = _modes.grad
+        _modes.grad = mode
 
     def __enter__(self) -> None:
-        mode.grad = self._value
+        _modes.grad = self._value
 
     def __exit__(self, *exception: Any) -> None:
-        mode.grad = self._previous[0]
+        _modes.grad = self._before
 
-    def __call__(self, function):
-        mode.grad = self._previous[0]  # as a decorator it must not switch where it stands
+    def clone(self) -> set_grad_enabled:
+        return set_grad_enabled(self._value)
+
+    def __call__(self, function: Any) -> Any:
+        _modes.grad = self._before  # as a decorator it must not switch where it stands
         return super().__call__(function)
 
-    @classmethod
-    def _again(cls, other):
-        return enable_grad() if other._value else no_grad()
+    def __repr__(self) -> str:
+        return f"set_grad_enabled(mode={self._value})"
 
 
 class inference_mode(_Switch):
     """Like :class:`no_grad`, for results that will never meet autograd.
 
-    Tensors made inside refuse to be used in a differentiated operation's saved values in PyTorch;
-    here they are ordinary tensors for which ``is_inference()`` is True.
-    Source: torch.inference_mode.
+    What is made inside is an inference tensor (``is_inference()``): it has no version counter,
+    cannot be saved for a backward pass, nor be written to outside. Views of ordinary tensors stay
+    ordinary. ``inference_mode(False)`` switches back. Source: torch.inference_mode.
+
+    >>> import suiren as torch
+    >>> with torch.inference_mode():
+    ...     x = torch.ones(2)
+    >>> x.is_inference()
+    True
     """
 
     def __new__(cls, mode=True):
         made = super().__new__(cls)
-        if callable(mode):
-            made._enabled = True
-            return made(mode)
-        made._enabled = bool(mode)
-        return made
+        if isinstance(mode, bool):
+            return made
+        made.__init__()
+        return made(mode)
+
+    def __init__(self, mode: bool = True):
+        super().__init__()
+        self._enabled = mode
 
     def __enter__(self) -> None:
-        self._previous = getattr(self, "_previous", [])
-        self._previous.append((mode.grad, mode.inference))
-        mode.inference = self._enabled
-        if self._enabled:
-            mode.grad = False
-        else:
-            mode.grad = True
+        self._previous.append((_modes.grad, _modes.inference))
+        if self._enabled and not _modes.inference:
+            inferring.append(get_ident())
+        elif not self._enabled and _modes.inference:
+            inferring.remove(get_ident())
+        _modes.grad = not self._enabled
+        _modes.inference = self._enabled
 
     def __exit__(self, *exception: Any) -> None:
-        mode.grad, mode.inference = self._previous.pop()
+        grad, inference = self._previous.pop()
+        if inference and not _modes.inference:
+            inferring.append(get_ident())
+        elif not inference and _modes.inference:
+            inferring.remove(get_ident())
+        _modes.grad, _modes.inference = grad, inference
 
-    @classmethod
-    def _again(cls, other):
-        return cls(other._enabled)
+    def clone(self) -> inference_mode:
+        return inference_mode(self._enabled)
+
+
+_modes = mode  # where an argument has the name that PyTorch gives it
 
 
 def is_grad_enabled() -> bool:
