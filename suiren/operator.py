@@ -192,6 +192,15 @@ def _wrapping(evaluate: Callable, kind: Any) -> Callable:
     return evaluated
 
 
+def _forget_plans() -> None:
+    for record in OPERATORS.values():
+        record.plans.clear()
+
+
+# What a Python float promotes to depends on the default dtype.
+dtypes.on_default_change.append(_forget_plans)
+
+
 def _parameter_names(function: Any, owner: str) -> tuple[str, ...]:
     code = getattr(function, "__code__", None)
     if code is None:
