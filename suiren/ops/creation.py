@@ -11,9 +11,11 @@ from suiren import dtypes
 from suiren.device import CPU, check_available
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
-from suiren.operator import composite, operator
+from suiren.operator import NAMESPACES, composite, operator
+from suiren.ops.elementwise import elementwise_strides
 from suiren.ops.views import sizes_of
-from suiren.tensor import Tensor, constructors, new_tensor
+from suiren.storage import Storage
+from suiren.tensor import Tensor, constructors, new_tensor, value_of
 from suiren.trace import Meta, Value, meta
 
 
@@ -86,7 +88,7 @@ def _leaf(x: Any) -> Any:
         if hasattr(x, convert):
             return getattr(x, convert)()
     raise TypeError(
-        f"not a sequence" if x is None else f"new(): invalid data type '{type(x).__name__}'"
+        "not a sequence" if x is None else f"new(): invalid data type '{type(x).__name__}'"
     ) if x is not None else RuntimeError(f"Could not infer dtype of {type(x).__name__}")
 
 
@@ -236,7 +238,343 @@ def ones(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_m
     return fill(_sized(size, shape, "ones"), 1, kind, requires_grad)
 
 
+@composite(where=("torch",))
+def empty(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
+          memory_format=None, names=None, shape=None):  # fmt: skip
+    """A tensor of the given size whose elements are yet to be written (here: zeros).
+
+    Source: torch.empty.
+    """
+    kind = options(dtype, device, layout)
+    sizes = _sized(size, shape, "empty")
+    return _made(meta(sizes, kind, CPU, format_strides(sizes, memory_format)), 0, requires_grad)
 
 
-constructors.setdefault("Tensor", lambda *a, **k: zeros(*a, **k))
+def format_strides(shape: tuple[int, ...], memory_format: Any) -> tuple[int, ...] | None:
+    """Strides of a memory format; None for row-major ones."""
+    name = "" if memory_format is None else str(memory_format).rpartition(".")[2]
+    if name in ("", "contiguous_format", "preserve_format"):
+        return None
+    wanted = {"channels_last": 4, "channels_last_3d": 5}.get(name)
+    if wanted is None:
+        raise TypeError(f"unknown memory format {memory_format}")
+    if len(shape) != wanted:
+        raise RuntimeError(
+            f"required rank {wanted} tensor to use {name} format, got {len(shape)} dimensions"
+        )
+    order = [0, *range(2, wanted), 1]
+    return strides_in_order(shape, order)
+
+
+def strides_in_order(shape: tuple[int, ...], order: Any) -> tuple[int, ...]:
+    """Dense strides with the dimensions lying in memory in this order, outermost first."""
+    found = [0] * len(shape)
+    step = 1
+    for d in reversed(list(order)):
+        found[d] = step
+        step *= max(shape[d], 1)
+    return tuple(found)
+
+
+def _made(wanted: Meta, value: Any, requires_grad: bool = False) -> Tensor:
+    """One number everywhere in a tensor of this Meta, which may have strides of its own."""
+    result = apply(filled.operator, (value,), (wanted.flat,))
+    if wanted is not wanted.flat:
+        result = new_tensor(value_of(result), wanted)
+    if requires_grad:
+        result.requires_grad_()
+    return result
+
+
+@composite(where=("torch",))
+def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False,
+                  pin_memory=False):  # fmt: skip
+    """A tensor of this size and these strides, to be written. Source: torch.empty_strided.
+
+    Raises RuntimeError for strides that leave gaps or overlap where that cannot be held.
+    """
+    kind = options(dtype, device, layout)
+    size, stride = _checked(sizes_of((size,)), "empty_strided"), sizes_of((stride,))
+    return _strided(size, stride, kind, requires_grad)
+
+
+def _strided(size, stride, kind, requires_grad):
+    if len(size) != len(stride):
+        raise RuntimeError(
+            f"dimensionality of sizes ({len(size)}) must match dimensionality of strides "
+            f"({len(stride)})"
+        )
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"negative strides are not supported, got {list(stride)}")
+    wanted = meta(size, kind, CPU, stride)
+    if _is_dense(wanted):
+        return _made(wanted, 0, requires_grad)
+    reach = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    room = fill((reach if wanted.numel else 0,), 0, kind)
+    result = room.as_strided(size, stride)
+    if requires_grad:
+        result.requires_grad_()
+    return result
+
+
+def _is_dense(m: Meta) -> bool:
+    """Whether the elements fill their memory without gaps, in some order of the dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(m.strides, m.shape, strict=True)):
+        if size > 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+@composite(where=("torch",))
+def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None,
+                   requires_grad=False, pin_memory=False):  # fmt: skip
+    """A tensor whose dimensions lie in memory in the order ``physical_layout``, to be written.
+
+    Source: torch.empty_permuted.
+    """
+    kind = options(dtype, device, layout)
+    size, order = _checked(sizes_of((size,)), "empty_permuted"), sizes_of((physical_layout,))
+    if len(order) != len(size):
+        raise RuntimeError(
+            f"Number of dimensions in size does not match the length of the physical_layout; i.e. "
+            f"len(size) = {len(size)} is not equal to len(physical_layout) = {len(order)}"
+        )
+    if any(not 0 <= d < len(size) for d in order):
+        raise RuntimeError(f"Dimension out of range in physical_layout {list(order)}")
+    if len(set(order)) != len(order):
+        raise RuntimeError(f"Duplicate dim not allowed in physical_layout {list(order)}")
+    return _made(meta(size, kind, CPU, strides_in_order(size, order)), 0, requires_grad)
+
+
+@composite(where=("torch",))
+def full(size, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False,
+         pin_memory=False, names=None):  # fmt: skip
+    """``fill_value`` everywhere; the dtype is that of the number unless given.
+
+    Source: torch.full.
+
+    >>> import suiren as torch
+    >>> torch.full((2,), 7)
+    tensor([7, 7])
+    """
+    value, kind = fill_number(fill_value, dtype, "full")
+    options(kind, device, layout)
+    return fill(_sized((size,), None, "full"), value, kind, requires_grad)
+
+
+def fill_number(value: Any, kind: dtype | None, name: str) -> tuple[Any, dtype]:
+    from suiren.ops.indexing import checked_number
+
+    if isinstance(value, Tensor):
+        if value._meta.ndim:
+            raise TypeError(
+                f"{name}() takes a number or a tensor of no dimensions as fill_value, got shape "
+                f"{list(value._meta.shape)}"
+            )
+        value = value.item()
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if value.__class__ not in dtypes.PYTHON_NUMBERS:
+        raise TypeError(f"{name}(): argument 'fill_value' must be Number, not {type(value)}")
+    if kind is None:
+        kind = _number_kind(value)
+    return checked_number(value, kind), kind
+
+
+# ---- like another tensor
+
+
+def like(input: Tensor, dtype: dtype | None, device: Any, layout: Any, memory_format: Any) -> Meta:
+    """The Meta that the ``*_like`` functions make: strides as the input's if it has no gaps."""
+    if dtype is not None or device is not None or layout is not None:
+        options(dtype, device, layout)
+    old = input._meta
+    kind = dtype or old.dtype
+    if old.contiguous and memory_format is None:
+        return old.flat if kind is old.dtype else meta(old.shape, kind, old.device)
+    name = "preserve_format" if memory_format is None else str(memory_format).rpartition(".")[2]
+    if name != "preserve_format":
+        return meta(old.shape, kind, old.device, format_strides(old.shape, memory_format))
+    if _is_dense(old):
+        return meta(old.shape, kind, old.device, old.strides)
+    return meta(old.shape, kind, old.device, elementwise_strides(old.shape, [old]))
+
+
+def _like_function(name: str, value: int):
+    def function(input, *, dtype=None, layout=None, device=None, requires_grad=False,
+                 pin_memory=False, memory_format=None):  # fmt: skip
+        return _made(like(input, dtype, device, layout, memory_format), value, requires_grad)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (
+        f"A tensor of the shape, dtype and (where it has no gaps) strides of ``input``, as made by "
+        f"torch.{name[:-5]}. Source: torch.{name}."
+    )
+    return composite(function, where=("torch",), out=False)
+
+
+zeros_like = _like_function("zeros_like", 0)
+ones_like = _like_function("ones_like", 1)
+empty_like = _like_function("empty_like", 0)
+
+
+@composite(where=("torch",), out=False)
+def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False,
+              pin_memory=False, memory_format=None):  # fmt: skip
+    """``fill_value`` everywhere, in the shape and dtype of ``input``. Source: torch.full_like."""
+    wanted = like(input, dtype, device, layout, memory_format)
+    value, _ = fill_number(fill_value, wanted.dtype, "full_like")
+    return _made(wanted, value, requires_grad)
+
+
+# ---- new_*: of the dtype and device of a tensor
+
+
+@composite(where=("Tensor",))
+def new_zeros(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
+              pin_memory=False):  # fmt: skip
+    """Zeros of the dtype of this tensor. Source: Tensor.new_zeros."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    return fill(_sized(size, None, "new_zeros"), 0, kind, requires_grad)
+
+
+@composite(where=("Tensor",))
+def new_ones(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
+             pin_memory=False):  # fmt: skip
+    """Ones of the dtype of this tensor. Source: Tensor.new_ones."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    return fill(_sized(size, None, "new_ones"), 1, kind, requires_grad)
+
+
+@composite(where=("Tensor",))
+def new_empty(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
+              pin_memory=False):  # fmt: skip
+    """A tensor of the dtype of this one, to be written. Source: Tensor.new_empty."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    return fill(_sized(size, None, "new_empty"), 0, kind, requires_grad)
+
+
+@composite(where=("Tensor",))
+def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
+             pin_memory=False):  # fmt: skip
+    """``fill_value`` everywhere, of the dtype of this tensor. Source: Tensor.new_full."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    value, _ = fill_number(fill_value, kind, "new_full")
+    return fill(_sized((size,), None, "new_full"), value, kind, requires_grad)
+
+
+@composite(where=("Tensor",))
+def new_empty_strided(self, size, stride, dtype=None, device=None, requires_grad=False,
+                      layout=None, pin_memory=False):  # fmt: skip
+    """A tensor of these strides and the dtype of this one. Source: Tensor.new_empty_strided."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    size, stride = _checked(sizes_of((size,)), "new_empty_strided"), sizes_of((stride,))
+    return _strided(size, stride, kind, requires_grad)
+
+
+@composite(where=("Tensor",), name="new_tensor")
+def new_tensor_(self, data, *, dtype=None, device=None, requires_grad=False, layout=None,
+                      pin_memory=False):  # fmt: skip
+    """A tensor of this data with the dtype of this one. Source: Tensor.new_tensor."""
+    kind = options(dtype or self._meta.dtype, device, layout)
+    return from_array(array_of(data, kind), requires_grad)
+
+
+# ---- from other things
+
+
+@composite(where=("torch",), out=False)
+def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False,
+                  pin_memory=False):  # fmt: skip
+    """A tensor of no dimensions holding this number. Source: torch.scalar_tensor."""
+    kind = options(dtype, device, layout)
+    value, _ = fill_number(s, kind, "scalar_tensor")
+    return fill((), value, kind, requires_grad)
+
+
+@composite(where=("torch",), out=False)
+def as_tensor(data, dtype=None, device=None):
+    """``data`` as a tensor, sharing its memory where possible. Source: torch.as_tensor.
+
+    >>> import suiren as torch
+    >>> torch.as_tensor([1, 2])
+    tensor([1, 2])
+    """
+    check_available(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)
+    if isinstance(data, np.ndarray) and (dtype is None or dtypes.from_numpy(data.dtype) is dtype):
+        share = NAMESPACES["torch"].get("from_numpy")
+        if share is not None and data.flags.writeable:
+            return share(data)
+    return from_array(array_of(data, dtype))
+
+
+@composite(where=("torch",), out=False)
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+    """``obj`` as a tensor: shared if possible, or as ``copy`` says. Source: torch.asarray.
+
+    Raises ValueError where ``copy=False`` cannot be had.
+    """
+    if isinstance(obj, Tensor):
+        found = obj
+        if dtype is not None and dtype is not obj._meta.dtype:
+            if copy is False:
+                raise ValueError("can't alias tensor with another dtype: copy=False cannot be had")
+            found = obj.to(dtype)
+        elif copy:
+            found = obj.clone()
+        if not requires_grad and found._requires_grad:
+            found = found.detach()
+    elif copy or not isinstance(obj, np.ndarray):
+        if copy is False:
+            raise ValueError(f"can't alias arbitrary sequence of type {type(obj).__name__}")
+        found = from_array(array_of(obj, dtype))
+    else:
+        found = as_tensor(obj, dtype)
+    return found.requires_grad_() if requires_grad else found
+
+
+# ---- questions
+
+
+@composite(where=("torch",), out=False)
+def is_tensor(obj) -> bool:
+    """Whether ``obj`` is a tensor. Source: torch.is_tensor."""
+    return isinstance(obj, Tensor)
+
+
+@composite(where=("torch",), out=False)
+def is_storage(obj) -> bool:
+    """Whether ``obj`` is a storage. Source: torch.is_storage."""
+    return isinstance(obj, Storage)
+
+
+@composite(where=("torch",), out=False)
+def numel(input) -> int:
+    """The number of elements. Source: torch.numel."""
+    return input._meta.numel
+
+
+@composite(where=("torch", "Tensor"), out=False)
+def is_nonzero(input) -> bool:
+    """Whether the only element differs from zero. Source: torch.is_nonzero."""
+    return bool(input)
+
+
+constructors.setdefault("Tensor", lambda *a, **k: _legacy(*a, **k))
+
+
+def _legacy(*args, **kwargs):
+    """``torch.Tensor(2, 3)`` and ``torch.Tensor([1., 2.])``."""
+    if len(args) == 1 and not kwargs and not hasattr(args[0], "__index__"):
+        return from_array(array_of(args[0], dtypes.get_default_dtype()))
+    if len(args) == 1 and isinstance(args[0], (Tensor, np.ndarray)):
+        return from_array(array_of(args[0], dtypes.get_default_dtype()))
+    return zeros(*args, **kwargs) if args else zeros(0)
+
+
 __all__ = ["CPU", "fill", "from_array", "options", "python_operator", "tensor"]
