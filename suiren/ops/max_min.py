@@ -181,8 +181,7 @@ def _position(record, name, input, dim, keepdim):
     m = input._meta
     if m.dtype.is_complex or m.dtype is dtypes.bool:
         kind = "complex" if m.dtype.is_complex else "bool"
-        error = RuntimeError if kind == "complex" else NotImplementedError
-        raise error(f"{name}(): does not support {kind} input, got {m.dtype}")
+        raise RuntimeError(f"{name}(): does not support {kind} input, got {m.dtype}")
     if dim is None:
         if not m.numel:
             raise IndexError(

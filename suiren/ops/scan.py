@@ -338,10 +338,9 @@ def _panels(name: str, y, x, dx, dim: int):
         return sums * dx if not isinstance(dx, Tensor) else dx * sums, dim
     if x._meta.dtype is dtypes.bool:
         raise RuntimeError(f"{name}: received a bool input for `x`, but bool is not supported")
-    if not x._meta.ndim:
-        return sums * 0, dim
-    if x._meta.ndim == 1:
-        if x._meta.shape[0] != size:
+    if x._meta.ndim <= 1:
+        x = x.reshape(-1)
+        if x._meta.shape[0] not in (size, 1):
             raise RuntimeError(
                 f"{name}: There must be one `x` value for each sample point, got "
                 f"{x._meta.shape[0]} for {size} points along dim {dim}"
@@ -357,7 +356,7 @@ def _panels(name: str, y, x, dx, dim: int):
 
 
 @composite(where=("torch",), out=False)
-def trapezoid(y, x=None, *, dx=1, dim=-1):
+def trapezoid(y, x=None, *, dx=None, dim=-1):
     """The integral of samples ``y`` along ``dim`` by the trapezoid rule.
 
     The points are ``x``, or ``dx`` apart. Source: torch.trapezoid.
@@ -366,19 +365,19 @@ def trapezoid(y, x=None, *, dx=1, dim=-1):
     >>> torch.trapezoid(torch.tensor([1., 2., 3.]))
     tensor(4.)
     """
-    x, dx = _points(x, dx)
+    x, dx = _points("trapezoid", x, dx)
     twice, dim = _panels("trapezoid", y, x, dx, dim)
     return twice.sum(dim) / 2.0
 
 
 @composite(where=("torch",), out=False)
-def trapz(y, x=None, *, dx=1, dim=-1):
+def trapz(y, x=None, *, dx=None, dim=-1):
     """The same as :func:`torch.trapezoid`. Source: torch.trapz."""
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
 @composite(where=("torch",), out=False)
-def cumulative_trapezoid(y, x=None, *, dx=1, dim=-1):
+def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     """The integrals of samples ``y`` up to each point along ``dim`` by the trapezoid rule.
 
     Source: torch.cumulative_trapezoid.
@@ -387,13 +386,19 @@ def cumulative_trapezoid(y, x=None, *, dx=1, dim=-1):
     >>> torch.cumulative_trapezoid(torch.tensor([1., 2., 3.]))
     tensor([1.5000, 4.0000])
     """
-    x, dx = _points(x, dx)
+    x, dx = _points("cumulative_trapezoid", x, dx)
     twice, dim = _panels("cumulative_trapezoid", y, x, dx, dim)
     return twice.cumsum(dim) / 2.0
 
 
-def _points(x, dx):
-    return (None, x) if x is not None and not isinstance(x, Tensor) else (x, dx)
+def _points(name: str, x, dx):
+    """The points as a tensor or None, and the distance between them where there is no tensor."""
+    if x is not None and dx is not None:
+        raise TypeError(f"{name}() received an invalid combination of arguments: x and dx; give "
+                        "one of them")  # fmt: skip
+    if x is not None and not isinstance(x, Tensor):
+        return None, x
+    return x, 1 if dx is None else dx
 
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "diff", "logcumsumexp",
