@@ -321,7 +321,7 @@ def _base(self: Tensor) -> Tensor | None:
 
 
 def retain_grad(self: Tensor) -> None:
-    """Keeps the gradient of this result in ``.grad`` during backward. Source: Tensor.retain_grad."""
+    """Keeps the gradient of this result in ``.grad``. Source: Tensor.retain_grad."""
     if not _get_requires_grad(self):
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     import weakref
