@@ -9,6 +9,7 @@ state. Reading a view whose storage has moved on replays its steps; writing is i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from suiren.dtypes import dtype
