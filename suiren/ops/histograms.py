@@ -63,6 +63,8 @@ def _range_of(name: str, column: np.ndarray, given) -> tuple[float, float]:
         low, high = 0.0, 0.0
     if not (isfinite(low) and isfinite(high)):
         raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
+    if given is None and not column.size:
+        return 0.0, 1.0
     if low > high:
         raise RuntimeError(f"{name}: max must be larger than min, got [{low}, {high}]")
     return (low - 0.5, high + 0.5) if low == high else (low, high)

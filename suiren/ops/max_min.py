@@ -23,6 +23,7 @@ from suiren.ops.reductions import (
 )
 from suiren.ops.views import full_like_meta, wrap_dim
 from suiren.tensor import Tensor
+from suiren.views import write_out
 
 
 def at_index_gradient(grad, input_meta, index, dim: int, keepdim: bool):
@@ -249,6 +250,17 @@ class argmin:
         return _position_array(np.argmin, input, dim, keepdim)
 
 
+def _written_pair(out, input, dim, keepdim):
+    kind = input._meta.dtype
+    for target in out:
+        if target._meta.dtype is not kind:
+            raise RuntimeError(
+                f"aminmax(): Expected out tensor to have dtype {kind}, but got "
+                f"{target._meta.dtype} instead"
+            )
+    return write_out(out, aminmax, (input,), {"dim": dim, "keepdim": keepdim})
+
+
 @operator
 class aminmax:
     """(min, max) over one dimension or all, as ``torch.return_types.aminmax``.
@@ -265,8 +277,10 @@ class aminmax:
     widen = True
     results = 2
 
-    def call(input, *, dim=None, keepdim=False):
+    def call(input, *, dim=None, keepdim=False, out=None):
         m = input._meta
+        if out is not None:
+            return _written_pair(out, input, dim, keepdim)
         if m.dtype.is_complex:
             raise NotImplementedError(
                 f'"aminmax_cpu" not implemented for {m.dtype.letter_name!r}: complex numbers have '

@@ -184,10 +184,16 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
     # the largest or smallest sum of a column (1, -1) or a row (inf, -inf)
     along, across = dims if abs(ord) == 1 else dims[::-1]
     sums = vector_norm(A, 1, along, True)
-    extreme = sums.amax(across, True) if ord > 0 else sums.amin(across, True)
+    extreme = _largest(sums, across, True) if ord > 0 else sums.amin(across, True)
     if keepdim:
         return extreme
     return extreme.squeeze(dims)
+
+
+def _largest(sizes, dim: int, keepdim: bool):
+    # of no rows or columns the norm is zero: the sum of nothing
+    empty = sizes._meta.shape[dim] == 0
+    return sizes.sum(dim, keepdim) if empty else sizes.amax(dim, keepdim)
 
 
 def _singular_norm(A, ord, dims, keepdim):
@@ -196,7 +202,7 @@ def _singular_norm(A, ord, dims, keepdim):
     if ord == "nuc":
         found = values.sum(-1)
     else:
-        found = values.amax(-1) if ord > 0 else values.amin(-1)
+        found = _largest(values, -1, False) if ord > 0 else values.amin(-1)
     return kept(found, dims, False) if keepdim else found
 
 
@@ -311,4 +317,29 @@ def dist(input, other, p=2):
     return _dist(to_dtype(input, kind), to_dtype(other, kind), float(p))
 
 
-__all__ = ["dist", "matrix_norm", "norm", "torch_norm", "vector_norm"]
+@composite(inplace=True)
+def renorm(input, p, dim, maxnorm):
+    """Scales the slices along ``dim`` whose ``p``-norm exceeds ``maxnorm`` down to it.
+
+    Raises RuntimeError unless ``p`` is positive, ``maxnorm`` at least 0 and there are two
+    dimensions or more. Source: torch.renorm.
+
+    >>> import suiren as torch
+    >>> torch.renorm(torch.tensor([[3., 4.], [0., 1.]]), p=2, dim=0, maxnorm=5)
+    tensor([[3., 4.],
+            [0., 1.]])
+    """
+    m = input._meta
+    if p <= 0:
+        raise RuntimeError(f"renorm: non-positive-norm not supported, got p={p}")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
+    if m.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {m.ndim} dimensions")
+    dim = wrap_dim(dim, m.ndim)
+    size = vector_norm(input, p, [d for d in range(m.ndim) if d != dim], True)
+    scale = maxnorm / (size + 1e-7)  # the constant is PyTorch's
+    return input * scale.masked_fill(size <= maxnorm, 1)
+
+
+__all__ = ["dist", "matrix_norm", "norm", "renorm", "torch_norm", "vector_norm"]

@@ -172,7 +172,7 @@ def sum_to_size(input, *size):
     )
     if not dims:
         return input
-    kept_dims = apply(sum_.operator, (input,), (dims, True))
+    kept_dims = sum_(input, dims, True)
     return kept_dims.reshape(size) if lead else kept_dims
 
 
@@ -499,7 +499,7 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     return nansum(input, dim, keepdim, dtype=dtype) / count
 
 
-@operator
+@operator(aliases=("special.logsumexp",))
 class logsumexp:
     """``log(sum(exp(input)))`` over dimensions, without overflow; minus infinity of no elements.
 

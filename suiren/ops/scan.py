@@ -210,14 +210,16 @@ class cummin:
 
 
 def _complex_logaddexp(x: np.ndarray, dim: int) -> np.ndarray:
-    # np.logaddexp knows no complex numbers
+    # np.logaddexp knows no complex numbers. The imaginary part goes on from that of the larger
+    # term (it is not wrapped into one turn), as in PyTorch.
     found = np.array(x)
     moved = np.moveaxis(found, dim, 0)
     for i in range(1, len(moved)):
         a, b = moved[i - 1], moved[i]
-        top = np.maximum(a.real, b.real)
-        top = np.where(np.isfinite(top), top, 0)
-        moved[i] = np.log(np.exp(a - top) + np.exp(b - top)) + top
+        swap = a.real < b.real
+        high, low = np.where(swap, b, a), np.where(swap, a, b)
+        sums = high + np.log1p(np.exp(low - high))
+        moved[i] = np.where(np.isneginf(high.real), high, sums)
     return found
 
 
@@ -260,9 +262,9 @@ class logcumsumexp:
         if not input._meta.ndim or not input._meta.numel:
             return grad
         if input._meta.dtype.is_complex:
-            # grad[k] * conj(exp(input[i] - result[k])) summed over k >= i
-            scaled = _reverse_cumsum(grad * conj((-result).exp()), dim)
-            return scaled * conj(input.exp())
+            # grad[k] * conj(exp(input[i] - result[k])), summed over k >= i in logarithms
+            logs = conj(grad).log() - result
+            return conj((logs.flip(dim).logcumsumexp(dim).flip(dim) + input).exp())
         # grad[k] exp(input[i] - result[k]), summed over k >= i in logarithms; signs apart
         lowest = -float("inf")
         positive = grad.clamp(min=0).log()

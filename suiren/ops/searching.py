@@ -6,6 +6,8 @@ Source: torch.unique, unique_consecutive, searchsorted, bucketize.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from suiren import dtypes
@@ -136,8 +138,9 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
 
 
 def _search_rows(sequences: np.ndarray, values: np.ndarray, side: str) -> np.ndarray:
-    flat = sequences.reshape(-1, sequences.shape[-1])
-    wanted = values.reshape(len(flat), -1) if len(flat) else values.reshape(0, 0)
+    count = prod(sequences.shape[:-1])  # reshape cannot infer it where a row is empty
+    flat = sequences.reshape(count, sequences.shape[-1])
+    wanted = values.reshape(count, values.shape[-1])
     found = np.empty(wanted.shape, np.int64)
     for i, (row, those) in enumerate(zip(flat, wanted, strict=True)):
         found[i] = np.searchsorted(row, those, side)
