@@ -15,6 +15,7 @@ from suiren import operator as _operator
 from suiren import ops as _ops  # noqa: F401 (registers the operators)
 from suiren import tensor_methods as _tensor_methods
 from suiren import tensor_numpy as _tensor_numpy
+from suiren import tensor_protocol as _tensor_protocol
 from suiren.autograd import graph as _graph  # noqa: F401
 from suiren.autograd.anomaly import (  # noqa: F401
     is_anomaly_check_nan_enabled,
@@ -59,6 +60,7 @@ from suiren.dtypes import (  # noqa: F401
     uint64,
 )
 from suiren.ops import python_operators as _python_operators
+from suiren.printing import set_printoptions  # noqa: F401
 from suiren.random import (  # noqa: F401
     Generator,
     default_generator,
@@ -68,12 +70,14 @@ from suiren.random import (  # noqa: F401
     seed,
     set_rng_state,
 )
+from suiren.settings import *  # noqa: F403
 from suiren.size import Size  # noqa: F401
 from suiren.tensor import Tensor  # noqa: F401
 from suiren.version import __version__  # noqa: F401
 
 _tensor_methods.attach()
 _tensor_numpy.attach()
+_tensor_protocol.attach()
 for _name, _function in _operator.NAMESPACES["Tensor"].items():
     setattr(Tensor, _name, _function)
 _python_operators.attach()

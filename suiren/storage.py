@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 
-from suiren.trace import Meta, Value
+from suiren.dtypes import dtype
+from suiren.trace import Meta, Value, meta
 from suiren.trace.value import BORROWED
 
 # Reads of pinned memory up to this size take a copy; larger ones run at once instead.
@@ -61,6 +62,23 @@ class Storage:
             self.value = value
         else:
             np.copyto(pinned, value.get(), casting="unsafe")
+
+    # ---- copies and pickles
+
+    def current(self) -> Value:
+        """The contents as a Value to keep."""
+        return self.read_pinned(copy=True) if self.value is None else self.value
+
+    def __deepcopy__(self, memo: dict) -> Storage:
+        return memo.setdefault(id(self), Storage(self.current(), self.meta))
+
+    def __reduce__(self) -> tuple:
+        array = self.current().get()
+        if self.meta.dtype.name == "bfloat16":  # plain NumPy's pickles do not know it
+            array = array.view(np.uint16)
+        m = self.meta
+        array = np.asarray(array, order="C")
+        return _restored, (m.dtype, tuple(m.shape), m.strides, array)
 
     # ---- memory shared with NumPy
 
@@ -131,9 +149,14 @@ class Storage:
         return sys.getrefcount(owner) > _LOCAL_AND_ATTRIBUTE
 
 
-def memory_order(meta: Meta) -> list[int]:
+def _restored(kind: dtype, shape: tuple, strides: tuple, array: np.ndarray) -> Storage:
+    found = meta(shape, kind, strides=strides)
+    return Storage(Value(found.flat, array.reshape(shape).view(kind.numpy)), found)
+
+
+def memory_order(m: Meta) -> list[int]:
     """The dimensions from the one of the largest stride to the one of the smallest."""
-    return sorted(range(meta.ndim), key=lambda d: -meta.strides[d])
+    return sorted(range(m.ndim), key=lambda d: -m.strides[d])
 
 
 class _Probe:

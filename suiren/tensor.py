@@ -144,11 +144,8 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
-        if cls is Tensor and (args or kwargs):
-            return constructors["Tensor"](*args, **kwargs)
-        if not args and not kwargs and cls is Tensor:
-            return constructors["Tensor"]()
-        return object.__new__(cls)
+        made = constructors["Tensor"](*args, **kwargs)
+        return made if cls is Tensor else Tensor._make_subclass(cls, made)
 
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, requires_grad: bool = False) -> Any:
