@@ -28,7 +28,7 @@ def test_the_page_s_operator_works_in_all_its_forms():
         logcosh = _defined()
         x = torch.tensor([0.0, 1.0, 1000.0], requires_grad=True)
         y = logcosh(x)
-        assert str(logcosh(torch.tensor([0.0, 1000.0]))) == "tensor([  0.0000, 999.3069])"
+        assert str(logcosh(torch.tensor([0.0, 1000.0]))) == "tensor([  0.0000, 999.3068])"
         y.sum().backward()
         assert x.grad.tolist() == torch.tensor([0.0, 1.0, 1000.0]).tanh().tolist()
         assert logcosh(torch.tensor([1])).dtype is torch.float32
