@@ -14,6 +14,7 @@ import numpy as np
 from suiren import views
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import mode
+from suiren.ops import metadata
 from suiren.tensor import Tensor, new_tensor, value_of
 
 # --------------------------------------------------------------------------
@@ -190,7 +191,8 @@ def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
 def _get_requires_grad(self: Tensor) -> bool:
     if self._view is not None and self._view.epoch != self._view.base._epoch:
         graph.refresh_history(self)
-    return self._requires_grad
+    # A view made under no_grad has no history, but PyTorch says so of all views of such a base.
+    return self._requires_grad or (self._view is not None and self._view.base._requires_grad)
 
 
 def _set_requires_grad(self: Tensor, value: bool) -> None:
@@ -410,6 +412,9 @@ PROPERTIES = {
     "itemsize": property(element_size),
     "nbytes": property(lambda self: self._meta.numel * self._meta.dtype.itemsize),
     "T": property(lambda self: self.permute(tuple(range(self._meta.ndim))[::-1])),
+    "mT": property(metadata.matrix_transpose),
+    "mH": property(metadata.conjugate_transpose),
+    "H": property(metadata.hermitian),
 }
 
 

@@ -51,6 +51,9 @@ def make_view(
             made.origin = made.origin or "no_grad"
         elif operator.differentiable and meta.dtype.category >= 2:
             graph.connect(operator, attributes, (source,), (source._meta,), (result,))
+            if origin == "multi":  # PyTorch has one node for all of them
+                label = "UnbindBackward0" if operator.name == "select" else "SplitBackward0"
+                result._grad_fn.label = label
     return result
 
 
@@ -200,6 +203,26 @@ def _check_memory(target: Tensor, name: str) -> None:
             )
 
 
+def _check_partial_overlap(target: Tensor, other: Tensor, name: str) -> None:
+    """Raises RuntimeError if two dense tensors over one memory share a part of it."""
+    a, b = target._meta, other._meta
+    if not a.contiguous or not b.contiguous or not a.numel or not b.numel:
+        return
+    first, second = offset_of(target), offset_of(other)
+    if first == second and a.numel == b.numel:
+        same = [s for n, s in zip(a.shape, a.strides, strict=True) if n != 1] == [
+            s for n, s in zip(b.shape, b.strides, strict=True) if n != 1
+        ]
+        if same:
+            return
+    if first < second + b.numel and second < first + a.numel:
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor "
+            f"refer to a single memory location ({name}). Please clone() the tensor before "
+            "performing the operation."
+        )
+
+
 def _assign_with_history(target: Tensor, result: Tensor, name: str) -> Tensor:
     _check_memory(target, name)
     view = target._view
@@ -307,6 +330,9 @@ def in_place_form(function: Any, name: str) -> Any:
 
     @functools.wraps(function)
     def change(input, *args, **kwargs):
+        for other in args:
+            if isinstance(other, Tensor) and other._storage is input._storage:
+                _check_partial_overlap(input, other, called)
         return assign(input, function(input, *args, **kwargs), called)
 
     change.__name__ = change.__qualname__ = called

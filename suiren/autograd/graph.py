@@ -449,6 +449,8 @@ def refresh_history(tensor: Tensor) -> None:
     view = tensor._view
     assert view is not None
     base = view.base
+    if view.origin and base._requires_grad:
+        _refuse_history(view.origin)
     view.epoch = base._epoch
     if not base._requires_grad:
         return
@@ -465,6 +467,18 @@ def refresh_history(tensor: Tensor) -> None:
         tensor._grad_fn = current._grad_fn
         tensor._output_index = current._output_index
         tensor._requires_grad = True
+
+
+def _refuse_history(origin: str) -> None:
+    made = {
+        "no_grad": "in no_grad mode",
+        "multi": "by a function that returns multiple views (split, chunk, unbind)",
+    }
+    raise RuntimeError(
+        f"A view was created {made.get(origin, 'inside a custom Function')} and its base or "
+        "another view of its base has been modified inplace with grad mode enabled, which leaves "
+        "it without a history: clone() the view when it is made, or make it after the write"
+    )
 
 
 def rebind_results(node: Node, tensor: Tensor) -> None:

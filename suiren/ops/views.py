@@ -15,6 +15,7 @@ import numpy as np
 
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
+from suiren.ops.elementwise import kept_layout
 from suiren.tensor import Tensor
 from suiren.trace import contiguous_strides, meta
 from suiren.views import alias, make_view, offset_of
@@ -372,7 +373,7 @@ def view(input, *shape, size=None, dtype=None):
 
 
 @composite(out=False)
-def reshape(input, *shape):
+def reshape(input, *given, shape=None):
     """The same elements in another shape: a view where possible, else a copy.
 
     Source: torch.reshape.
@@ -382,12 +383,15 @@ def reshape(input, *shape):
     tensor([[0, 1],
             [2, 3]])
     """
-    sizes = sizes_of(shape)
+    sizes = sizes_of(given if shape is None else (shape,))
     found = _reshape(input, sizes)
     if found is not None:
         return found
     # what the copy's layout would be; recorded as one reshape of the contents
-    return apply(_reshape.operator, (input,), (infer_size(sizes, input._meta.numel),))
+    result = apply(_reshape.operator, (input,), (infer_size(sizes, input._meta.numel),))
+    if result._grad_fn is not None:
+        result._grad_fn.label = "UnsafeViewBackward0"
+    return result
 
 
 @composite(where=("Tensor",))
@@ -414,8 +418,8 @@ class permute:
     torch.Size([5, 2, 3])
     """
 
-    def call(input, *dims):
-        dims = sizes_of(dims)
+    def call(input, *given, dims=None):
+        dims = sizes_of(given if dims is None else (dims,))
         old = input._meta
         if len(dims) != old.ndim:
             raise RuntimeError(
@@ -533,8 +537,8 @@ class expand:
             [2, 2, 2]])
     """
 
-    def call(input, *size, implicit=False):
-        size = sizes_of(size)
+    def call(input, *given, size=None, implicit=False):
+        size = sizes_of(given if size is None else (size,))
         old = input._meta
         missing = len(size) - old.ndim
         if missing < 0:
@@ -566,9 +570,9 @@ class expand:
                 )
             shape.append(wanted)
             strides.append(0)
-        for i in range(missing):  # a new leading dimension of size one has a stride all the same
-            if shape[i] == 1:
-                strides[i] = 0
+        for i in reversed(range(missing)):
+            if shape[i] == 1:  # a new leading dimension of size one has a stride all the same
+                strides[i] = shape[i + 1] * strides[i + 1] if old.ndim else 0
         seen = meta(shape, old.dtype, old.device, strides)
         return make_view(expand.operator, input, (seen.shape,), seen, offset_of(input))
 
@@ -632,7 +636,7 @@ class slice_write:
         return apply(slice_write.operator, (input, src), (dim, start, stop, step))
 
     def infer(input, src, dim, start, stop, step):
-        return input.flat
+        return kept_layout(input)
 
     def evaluate(input, src, dim, start, stop, step):
         input[(slice(None),) * dim + (slice(start, stop, step),)] = src
@@ -700,7 +704,7 @@ class select_write:
         return apply(select_write.operator, (input, src), (dim, index))
 
     def infer(input, src, dim, index):
-        return input.flat
+        return kept_layout(input)
 
     def evaluate(input, src, dim, index):
         input[(slice(None),) * dim + (index,)] = src
@@ -766,7 +770,7 @@ class diagonal_write:
         return apply(diagonal_write.operator, (input, src), (offset, dim1, dim2))
 
     def infer(input, src, offset, dim1, dim2):
-        return input.flat
+        return kept_layout(input)
 
     def evaluate(input, src, offset, dim1, dim2):
         seen = np.diagonal(input, offset, dim1, dim2)
@@ -843,7 +847,10 @@ class squeeze:
             dims = [wrap_dim(dim, old.ndim)]
         gone = tuple(sorted({d for d in dims if d < old.ndim and old.shape[d] == 1}))
         kept = [d for d in range(old.ndim) if d not in gone]
-        return make_view(squeeze.operator, input, (gone,), _permuted(old, kept), offset_of(input))
+        found = make_view(squeeze.operator, input, (gone,), _permuted(old, kept), offset_of(input))
+        if dim is not None and found._grad_fn is not None:
+            found._grad_fn.label = f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
+        return found
 
     def infer(input, dims):
         return meta([s for d, s in enumerate(input.shape) if d not in dims], input.dtype)

@@ -98,10 +98,10 @@ def _make(shape: Size, dtype: dtype, device: device, strides: tuple | None) -> M
 
 def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether the elements lie in row-major order without gaps (sizes of one do not count)."""
+    if 0 in shape:
+        return True
     expected = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if size == 0:
-            return True
         if size != 1:
             if stride != expected:
                 return False
