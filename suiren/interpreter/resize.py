@@ -35,6 +35,7 @@ _MODE_AXES = {
     "bilinear": 2,
     "trilinear": 3,
     "bicubic": 2,
+    "lanczos": 2,
 }
 # Keys' cubic convolution coefficient, torch's choice.
 _CUBIC = -0.75
@@ -60,8 +61,9 @@ def interpolate(
     x: [batch, channels, *sizes].  mode: nearest, nearest-exact, area, linear, bilinear, trilinear
     or bicubic.  `scales` holds the scale factors that the user gave: with them positions are
     computed from the factor, and not from the ratio of the sizes (torch, recompute_scale_factor
-    unset).  None, for all or for one axis, takes the ratio.  Raises NotImplementedError for
-    antialias=True and for integers in modes that average.  Source:
+    unset).  None, for all or for one axis, takes the ratio.  `antialias` filters
+    when shrinking (bilinear, bicubic, lanczos). Raises NotImplementedError for integers in modes
+    that average.  Source:
     torch.nn.functional.interpolate.
 
         >>> interpolate(np.array([[[0.0, 1.0]]]), (4,), "linear")
@@ -77,7 +79,9 @@ def interpolate(
             f"floating types; "
             "convert to float first"
         )
-    tables = _interpolation_tables(x.shape[2:], output_size, mode, align_corners, scales, x.dtype)
+    tables = _interpolation_tables(
+        x.shape[2:], output_size, mode, align_corners, scales, x.dtype, antialias
+    )
     result = x.astype(working_dtype(x.dtype), copy=False)
     for axis, table in reversed(list(enumerate(tables, 2))):
         result = gather_taps(result, axis, table)
@@ -104,7 +108,9 @@ def interpolate_gradient(
     if mode == "area":
         return adaptive_avg_pool_gradient(grad_output, input_shape, len(output_size))
     dtype = grad_output.dtype
-    tables = _interpolation_tables(input_shape[2:], output_size, mode, align_corners, scales, dtype)
+    tables = _interpolation_tables(
+        input_shape[2:], output_size, mode, align_corners, scales, dtype, antialias
+    )
     result = grad_output.astype(working_dtype(dtype), copy=False)
     for axis, table in enumerate(tables, 2):
         result = gather_taps(result, axis, transpose_taps(table, input_shape[axis]))
@@ -116,8 +122,10 @@ def _check_interpolate(shape: Sizes, output_size: Sizes, mode: str, antialias: b
         raise NotImplementedError(
             f"interpolate: got mode {mode!r}; it must be one of {', '.join(_MODE_AXES)}"
         )
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not supported; leave it out")
+    if antialias and mode not in _FILTERS:
+        raise NotImplementedError(
+            f"interpolate: antialias=True is for {', '.join(_FILTERS)}, got mode {mode!r}"
+        )
     axes = _MODE_AXES[mode]
     if len(shape) != len(output_size) + 2 or (axes is not None and axes != len(output_size)):
         raise NotImplementedError(
@@ -140,6 +148,7 @@ def _interpolation_tables(
     align_corners: bool,
     scales: Sequence[float | None] | None,
     dtype: np.dtype,
+    antialias: bool = False,
 ) -> list[Taps]:
     precision = np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
     scales = scales or (None,) * len(sizes)
@@ -148,6 +157,9 @@ def _interpolation_tables(
     short = len(sizes) == 2 and sum(output_size) <= 128
     tables = []
     for size, outputs, scale in zip(sizes, output_size, scales, strict=True):
+        if antialias:
+            tables.append(_filter_taps(size, outputs, scale, align_corners, mode, precision))
+            continue
         if mode.startswith("nearest"):
             tables.append(_nearest_taps(size, outputs, scale, mode == "nearest-exact", short))
             continue
@@ -209,6 +221,49 @@ def _cubic_near(t: np.ndarray) -> np.ndarray:
 def _cubic_far(t: np.ndarray) -> np.ndarray:
     """Keys' kernel for a distance t from one to two."""
     return ((_CUBIC * t - 5 * _CUBIC) * t + 8 * _CUBIC) * t - 4 * _CUBIC
+
+
+def _triangle(t: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - np.abs(t), 0)
+
+
+def _catmull_rom(t: np.ndarray) -> np.ndarray:
+    """Keys' kernel with the coefficient -1/2, which images are filtered with."""
+    t, a = np.abs(t), -0.5
+    near = ((a + 2) * t - (a + 3)) * t * t + 1
+    far = (((t - 5) * t + 8) * t - 4) * a
+    return np.where(t < 1, near, np.where(t < 2, far, 0))
+
+
+def _lanczos(t: np.ndarray) -> np.ndarray:
+    return np.where((t >= -3) & (t < 3), np.sinc(t) * np.sinc(t / 3), 0)
+
+
+# Filters of antialiased resampling, and how far each reaches.
+_FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_catmull_rom, 2), "lanczos": (_lanczos, 3)}
+
+
+def _filter_taps(
+    size: int, outputs: int, scale: float | None, align: bool, mode: str, precision: np.dtype
+) -> Taps:
+    """Taps over all that an output covers: the filter is stretched when shrinking."""
+    weight_of, reach = _FILTERS[mode]
+    real = precision.type
+    if align:
+        ratio = real(size - 1) / real(outputs - 1) if outputs > 1 else real(0)
+    else:
+        ratio = real(1.0 / scale) if scale else real(size) / real(outputs)
+    support = real(reach) * max(ratio, real(1))
+    centre = ratio * (np.arange(outputs, dtype=precision) + real(0.5))
+    first = np.maximum((centre - support + real(0.5)).astype(np.int64), 0)
+    stop = np.minimum((centre + support + real(0.5)).astype(np.int64), size)
+    counts = np.maximum(stop - first, 1)
+    steps = np.arange(int(counts.max(initial=1)))[:, None]
+    distance = (steps + first - centre + real(0.5)) * (1 / max(ratio, real(1)))
+    weights = np.where(steps < counts, weight_of(distance.astype(np.float64)), 0)
+    total = weights.sum(axis=0)
+    weights = weights / np.where(total == 0, 1, total)
+    return Taps(np.clip(first + steps, 0, size - 1), weights, counts)
 
 
 def pad_by_mode(x: np.ndarray, padding: Sequence[int], mode: str) -> np.ndarray:
