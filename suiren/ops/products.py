@@ -285,9 +285,9 @@ def matrix_power(input, n):
 
         input, n = inv(input), -n
     if n == 0:
-        from suiren.ops.creation import eye
+        from suiren.ops.matrices import identity
 
-        return eye(m.shape[-1], dtype=m.dtype).expand(m.shape).clone()
+        return input.clone().copy_(identity(m).expand(m.shape))
     result = None
     while n:
         if n & 1:
