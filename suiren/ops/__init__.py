@@ -16,6 +16,7 @@ from suiren.ops import (  # noqa: F401
     convolution,
     creation,
     ctc,
+    decompositions,
     dropout,
     einsum,
     embedding,

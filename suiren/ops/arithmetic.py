@@ -13,7 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise, result_type_of
-from suiren.ops.refusals import conj, refusing, zeros_as
+from suiren.ops.refusals import checked_call, conj, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
 
 
@@ -117,7 +117,7 @@ class mul:
         return grad * conj(input)
 
 
-@elementwise("same")
+@elementwise("same", aliases=("negative",))
 class neg:
     """``-input``; truth values are refused. Source: torch.neg."""
 
@@ -275,6 +275,7 @@ class fmod:
     """
 
     refuse = refusing("fmod_cpu", "bool", "complex")
+    call = checked_call("fmod", lambda: fmod, both=False)
     evaluate = _integer_division(np.fmod)
 
     def grad_input(grad):
@@ -287,6 +288,7 @@ class fmod:
 @composite(where=("torch",))
 def rsub(input, other, *, alpha=1):
     """``other - alpha * input``. Source: torch.rsub."""
+    require_tensors("rsub", input=input)
     return sub(other, input, alpha=alpha)
 
 

@@ -13,7 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import elementwise
 from suiren.ops.masking import where
-from suiren.ops.refusals import refusing, require_tensors, zeros_as
+from suiren.ops.refusals import checked_call, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
 
 
@@ -23,9 +23,7 @@ class atan2:
 
     refuse = refusing("atan2", "complex")
 
-    def call(input, other):
-        require_tensors("atan2", input=input, other=other)
-        return apply(atan2.operator, (input, other))
+    call = checked_call("atan2", lambda: atan2)
 
     def evaluate(input, other):
         return np.arctan2(input, other)
@@ -45,9 +43,7 @@ class hypot:
 
     refuse = refusing("hypot_cpu", "bool", "integers", "complex")
 
-    def call(input, other):
-        require_tensors("hypot", input=input, other=other)
-        return apply(hypot.operator, (input, other))
+    call = checked_call("hypot", lambda: hypot)
 
     def evaluate(input, other):
         return np.hypot(input, other)
@@ -67,6 +63,7 @@ class copysign:
     """
 
     refuse = refusing("copysign", "complex")
+    call = checked_call("copysign", lambda: copysign, both=False)
 
     def evaluate(input, other):
         return np.copysign(input, other)
@@ -83,9 +80,16 @@ class nextafter:
     """The next floating point number after ``input`` toward ``other``. Source: torch.nextafter."""
 
     refuse = refusing("nextafter_cpu", "bool", "integers", "complex")
+    call = checked_call("nextafter", lambda: nextafter)
 
     def evaluate(input, other):
         return np.nextafter(input, other)
+
+    def grad_input(grad, input, other):
+        return where(input == other, 0, grad)
+
+    def grad_other(grad):
+        return zeros_as(grad)
 
 
 @elementwise("same", inplace=True)
@@ -116,6 +120,7 @@ def ldexp(input, other):
     >>> torch.ldexp(torch.tensor([1.]), torch.tensor([3]))
     tensor([8.])
     """
+    require_tensors("ldexp", input=input, other=other)
     return input * 2.0**other
 
 
@@ -164,7 +169,10 @@ class logaddexp2:
 
 @elementwise("float", aliases=("special.xlogy",))
 class xlogy:
-    """``input * log(other)``, zero where input is zero (NaN where other is). Source: torch.xlogy."""
+    """``input * log(other)``, zero where input is zero (NaN where other is).
+
+    Source: torch.xlogy.
+    """
 
     refuse = refusing("xlogy_cpu", "complex")
 
@@ -192,6 +200,7 @@ class gcd:
     """The greatest common divisor of integers; ``gcd(0, 0) = 0``. Source: torch.gcd."""
 
     refuse = refusing("gcd_cpu", "bool", "floats", "complex")
+    call = checked_call("gcd", lambda: gcd)
 
     def evaluate(input, other):
         return np.gcd(input, other)
@@ -202,6 +211,7 @@ class lcm:
     """The least common multiple of integers; ``lcm(0, x) = 0``. Source: torch.lcm."""
 
     refuse = refusing("lcm_cpu", "bool", "floats", "complex")
+    call = checked_call("lcm", lambda: lcm)
 
     def evaluate(input, other):
         return np.lcm(input, other)

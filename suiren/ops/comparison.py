@@ -12,7 +12,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill
 from suiren.ops.elementwise import NUMBERS, broadcast_meta, elementwise
-from suiren.ops.refusals import refusing, require_same_dtype
+from suiren.ops.refusals import checked_call, refusing, require_same_dtype
 from suiren.tensor import Tensor
 from suiren.trace import meta
 
@@ -65,6 +65,8 @@ ge = _compare("ge", ">=", np.greater_equal, ("greater_equal",), True)
 class logical_and:
     """Whether both are true (not zero), element by element. Source: torch.logical_and."""
 
+    call = checked_call("logical_and", lambda: logical_and)
+
     def evaluate(input, other):
         return np.logical_and(input, other)
 
@@ -73,6 +75,8 @@ class logical_and:
 class logical_or:
     """Whether one of both is true (not zero), element by element. Source: torch.logical_or."""
 
+    call = checked_call("logical_or", lambda: logical_or)
+
     def evaluate(input, other):
         return np.logical_or(input, other)
 
@@ -80,6 +84,8 @@ class logical_or:
 @elementwise("bool")
 class logical_xor:
     """Whether exactly one of both is true (not zero). Source: torch.logical_xor."""
+
+    call = checked_call("logical_xor", lambda: logical_xor)
 
     def evaluate(input, other):
         return np.logical_xor(input, other)

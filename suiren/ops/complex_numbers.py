@@ -16,7 +16,7 @@ from suiren.ops.masking import where
 from suiren.ops.refusals import require_tensors
 from suiren.tensor import Tensor
 from suiren.trace import meta
-from suiren.views import make_view, offset_of
+from suiren.views import make_view, offset_of, write_out
 
 # --------------------------------------------------------------------------
 # Parts, as views of the same memory
@@ -351,7 +351,7 @@ def _check_parts(name: str, first: Tensor, second: Tensor) -> None:
 
 
 @composite(where=("torch",), name="complex")
-def complex_(real, imag):
+def complex_(real, imag, *, out=None):
     """Complex numbers with these real and imaginary parts, of one floating dtype.
 
     Source: torch.complex.
@@ -361,7 +361,15 @@ def complex_(real, imag):
     tensor([1.+2.j])
     """
     _check_parts("complex", real, imag)
-    return apply(join.operator, (real, imag))
+    wanted = real._meta.dtype.to_complex()
+    if out is None:
+        return apply(join.operator, (real, imag))
+    if out._meta.dtype is not wanted:
+        raise RuntimeError(
+            f"Expected object of scalar type {wanted.letter_name} but got scalar type "
+            f"{out._meta.dtype.letter_name} for argument 'out' of complex()"
+        )
+    return write_out(out, complex_, (real, imag), {})
 
 
 @operator(where=("torch",))

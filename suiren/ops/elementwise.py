@@ -121,6 +121,11 @@ def elementwise_strides(shape: Sequence[int], arrays: Sequence[Meta]) -> tuple[i
     return tuple(found)
 
 
+def kept_layout(m: Meta) -> Meta:
+    """The Meta of a result that has the shape of ``m`` and the order of its strides."""
+    return m.flat if m.contiguous else m.like(strides=elementwise_strides(m.shape, [m]))
+
+
 def elementwise(
     kind: str = "same",
     *,
@@ -139,8 +144,8 @@ def elementwise(
     def define(definition: type):
         own = vars(definition)
         function = own["evaluate"]
-        count = tensors or function.__code__.co_argcount
         names = options.pop("arguments", None)
+        count = tensors or (len(names) if names else function.__code__.co_argcount)
         if names is None and not hasattr(function, "__code__"):
             names = ("input", "other", "third")[:count]
         definition.infer = staticmethod(functools.partial(_infer, kind, count, own.get("refuse")))

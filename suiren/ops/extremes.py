@@ -12,16 +12,8 @@ from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import NUMBERS, elementwise
 from suiren.ops.masking import where
-from suiren.ops.refusals import refusing, require_tensors
+from suiren.ops.refusals import checked_call, refusing, require_tensors
 from suiren.tensor import Tensor
-
-
-def _two_tensors(name: str, record):
-    def call(input, other):
-        require_tensors(name, input=input, other=other)
-        return apply(record().operator, (input, other))
-
-    return call
 
 
 @elementwise("same", inplace=False)
@@ -34,7 +26,7 @@ class maximum:
     """
 
     refuse = refusing("maximum", "complex", error=RuntimeError)
-    call = _two_tensors("maximum", lambda: maximum)
+    call = checked_call("maximum", lambda: maximum)
 
     def evaluate(input, other):
         return np.maximum(input, other)
@@ -51,7 +43,7 @@ class minimum:
     """The smaller of two elements; NaN if one of them is. Source: torch.minimum."""
 
     refuse = refusing("minimum", "complex", error=RuntimeError)
-    call = _two_tensors("minimum", lambda: minimum)
+    call = checked_call("minimum", lambda: minimum)
 
     def evaluate(input, other):
         return np.minimum(input, other)
@@ -68,7 +60,7 @@ class fmax:
     """The larger of two elements; the other one where one is NaN. Source: torch.fmax."""
 
     refuse = refusing("fmax", "complex", error=RuntimeError)
-    call = _two_tensors("fmax", lambda: fmax)
+    call = checked_call("fmax", lambda: fmax)
 
     def evaluate(input, other):
         return np.fmax(input, other)
@@ -85,7 +77,7 @@ class fmin:
     """The smaller of two elements; the other one where one is NaN. Source: torch.fmin."""
 
     refuse = refusing("fmin", "complex", error=RuntimeError)
-    call = _two_tensors("fmin", lambda: fmin)
+    call = checked_call("fmin", lambda: fmin)
 
     def evaluate(input, other):
         return np.fmin(input, other)
@@ -106,6 +98,10 @@ class clamp_min:
 
     refuse = refusing("clamp is not supported for complex types", "complex")
 
+    def call(input, min):
+        require_tensors("clamp_min", input=input)
+        return apply(clamp_min.operator, (input, min))
+
     def evaluate(input, min):
         return np.maximum(input, min)
 
@@ -121,6 +117,10 @@ class clamp_max:
     """``input``, but nowhere above ``max`` (a number or a tensor). Source: torch.clamp_max."""
 
     refuse = refusing("clamp is not supported for complex types", "complex")
+
+    def call(input, max):
+        require_tensors("clamp_max", input=input)
+        return apply(clamp_max.operator, (input, max))
 
     def evaluate(input, max):
         return np.minimum(input, max)

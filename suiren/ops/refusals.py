@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from suiren import dtypes
+from suiren.dispatch import apply
 from suiren.ops.views import full_like_meta
 from suiren.tensor import Tensor
-from suiren.trace import Meta
 
 _CATEGORIES = {
     "bool": dtypes.BOOL,
@@ -57,6 +57,19 @@ def require_tensors(name: str, **arguments: object) -> None:
             )
 
 
+def checked_call(name: str, record: Callable, both: bool = True) -> Callable:
+    """A ``call`` for two operands that must both (or only the first) be tensors."""
+
+    def call(input, other):
+        if both:
+            require_tensors(name, input=input, other=other)
+        else:
+            require_tensors(name, input=input)
+        return apply(record().operator, (input, other))
+
+    return call
+
+
 def zeros_as(grad: Tensor) -> Tensor:
     """Zeros of the shape and dtype of a gradient: what a step function sends back."""
     return full_like_meta(grad._meta)
@@ -67,8 +80,3 @@ def conj(x):
     if isinstance(x, Tensor):
         return x.conj() if x._meta.dtype.is_complex else x
     return x.conjugate() if isinstance(x, complex) else x
-
-
-def is_meta(m: object) -> bool:
-    """Whether a described argument is a tensor (and no Python number)."""
-    return m.__class__ is Meta
