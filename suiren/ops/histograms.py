@@ -87,9 +87,10 @@ def _widened(input) -> np.ndarray:
 
 @operator(name="histc", where=(), out=False)
 class _histc:
-    """Numbers of elements in even bins of a given range."""
+    """Numbers of elements in even bins of a given range.
 
-    widen = True
+    Half types are not widened: PyTorch finds their bins in their own arithmetic.
+    """
 
     def call(input, bins, low, high):
         return apply(_histc.operator, (input,), (bins, low, high))

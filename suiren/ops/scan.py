@@ -369,7 +369,7 @@ def trapezoid(y, x=None, *, dx=None, dim=-1):
     """
     x, dx = _points("trapezoid", x, dx)
     twice, dim = _panels("trapezoid", y, x, dx, dim)
-    return twice.sum(dim) / 2.0
+    return twice.sum(dim) * 0.5
 
 
 @composite(where=("torch",), out=False)
@@ -390,7 +390,7 @@ def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
     """
     x, dx = _points("cumulative_trapezoid", x, dx)
     twice, dim = _panels("cumulative_trapezoid", y, x, dx, dim)
-    return twice.cumsum(dim) / 2.0
+    return (twice * 0.5).cumsum(dim)
 
 
 def _points(name: str, x, dx):
