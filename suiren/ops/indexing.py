@@ -19,7 +19,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import Operator, composite
 from suiren.ops.creation import fill, from_array
-from suiren.ops.elementwise import broadcast_shapes, elementwise_strides
+from suiren.ops.elementwise import broadcast_shapes, elementwise_strides, kept_layout
 from suiren.ops.views import full_like_meta, same_view, select, slice_, unsqueeze, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
@@ -125,7 +125,7 @@ def _index_put_meta(input: Meta, values: Meta, *rest: Any) -> Meta:
             f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
             f"indexing result of shape {shape}"
         )
-    return input.flat
+    return kept_layout(input)
 
 
 @functools.cache
@@ -490,48 +490,48 @@ def setitem(self, index, value):
 def _value(value: Any, found: Tensor, advanced: list) -> Tensor:
     kind = found._meta.dtype
     if isinstance(value, Tensor):
-        if advanced and not value._meta.ndim and value._meta.dtype is not kind:
-            return value.to(kind)
         return value if advanced else _stripped(value, found._meta.ndim)
     if value.__class__ in dtypes.PYTHON_NUMBERS or isinstance(value, np.generic):
         if isinstance(value, np.generic):
             value = value.item()
         return fill(() if advanced else found._meta.shape, checked_number(value, kind), kind)
-    if isinstance(value, np.ndarray):
-        value = from_array(np.array(value))
-        if advanced:
-            value = value.to(kind)
-        return _stripped(value, found._meta.ndim)
-    from suiren.ops.creation import tensor
-
-    if isinstance(value, (list, tuple)):
-        return tensor(value, dtype=kind)
-    raise TypeError(f"can't assign a {type(value).__name__} to a torch.{kind.letter_name}Tensor")
+    raise TypeError(
+        f"can't assign a {type(value).__name__} to a torch.{kind.letter_name}Tensor: make it a "
+        "tensor with torch.tensor() first"
+    )
 
 
 def checked_number(value: Any, kind: Any) -> Any:
     """A Python number for elements of this dtype; RuntimeError where they cannot hold it."""
+    if value.__class__ is float and kind.category == dtypes.FLOATING:
+        if kind.itemsize < 8 and abs(value) > _largest(kind) and abs(value) != float("inf"):
+            raise _overflow(value, kind)
+        return value
     if value.__class__ is complex and not kind.is_complex:
-        if value.imag:
-            raise RuntimeError(
-                f"value cannot be converted to type {kind.letter_name} without overflow: {value}"
-            )
-        value = value.real
+        if value.imag and kind is not dtypes.bool:
+            raise _overflow(value, kind)
+        value = value.real or value.imag
     if kind.category == dtypes.INTEGER:
         if value.__class__ is float:
             if value != value or value in (float("inf"), float("-inf")):
-                raise RuntimeError(
-                    f"value cannot be converted to type {kind} without overflow: {value}"
-                )
+                raise _overflow(value, kind)
             value = int(value)
         bits = 8 * kind.itemsize
-        if not -(2 ** (bits - 1)) <= value < 2**bits:
-            raise RuntimeError(
-                f"value cannot be converted to type {kind} without overflow: {value}"
-            )
+        high = 2 ** (bits - 1) if kind.is_signed else 2**bits
+        if not (-high if kind.is_signed else 1 - high) <= value < high:
+            raise _overflow(value, kind)
     elif kind is dtypes.bool:
         value = bool(value)
     return value
+
+
+@functools.cache
+def _largest(kind: Any) -> float:
+    return dtypes.finfo(kind).max
+
+
+def _overflow(value: Any, kind: Any) -> RuntimeError:
+    return RuntimeError(f"value cannot be converted to type {kind} without overflow: {value}")
 
 
 def _stripped(value: Tensor, ndim: int) -> Tensor:
@@ -558,9 +558,9 @@ def _whole_mask(self: Tensor, index: Any, value: Any) -> Tensor | None:
     if not shape or len(shape) > mine.ndim:
         return None
     if isinstance(value, Tensor):
-        if value._meta.ndim or value._meta.dtype is not mine.dtype:
+        if value._meta.numel != 1:
             return None
-        number: Any = value
+        number: Any = value.to(mine.dtype).reshape(())
     elif value.__class__ in dtypes.PYTHON_NUMBERS:
         number = fill((), checked_number(value, mine.dtype), mine.dtype)
     else:

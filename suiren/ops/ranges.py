@@ -38,8 +38,10 @@ def arange(*bounds, start=0, end=None, step=1, dtype=None, layout=None, device=N
     >>> torch.arange(1, 2.5, 0.5)
     tensor([1.0000, 1.5000, 2.0000])
     """
-    if len(bounds) == 1:
+    if len(bounds) == 1 and end is None:
         end = bounds[0]
+    elif len(bounds) == 1:
+        start = bounds[0]
     elif bounds:
         start, end, step = (*bounds, step)[:3]
     if end is None or len(bounds) > 3:

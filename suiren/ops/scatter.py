@@ -15,6 +15,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill, from_array
+from suiren.ops.elementwise import kept_layout
 from suiren.ops.indexing import checked_number
 from suiren.ops.views import (
     as_strided_scatter,
@@ -38,7 +39,7 @@ from suiren.trace import meta
 def _check_index(index: Tensor, name: str) -> Tensor:
     if not isinstance(index, Tensor):
         raise TypeError(f"{name}(): argument 'index' must be Tensor, not {type(index).__name__}")
-    if index._meta.dtype not in (dtypes.int64, dtypes.int32):
+    if index._meta.dtype not in (dtypes.int64, dtypes.int32) and index._meta.numel:
         raise RuntimeError(
             f"{name}(): Expected dtype int32/int64 for index, got {index._meta.dtype}; convert it "
             "with .long()"
@@ -676,7 +677,7 @@ class index_filled:
         return apply(index_filled.operator, (input, index, value), (dim,))
 
     def infer(input, index, value, dim):
-        return input.flat
+        return kept_layout(input)
 
     def evaluate(input, index, value, dim):
         target = _one(input)
@@ -693,7 +694,9 @@ class index_filled:
         return apply(index_filled.operator, (grad, index, 0), (dim,))
 
     def grad_value(grad, index, dim):
-        return apply(index_select.operator, (grad, index), (dim,)).sum()
+        # a position named twice counts once
+        chosen = apply(index_filled.operator, (full_like_meta(grad._meta), index, 1), (dim,))
+        return (grad * chosen).sum()
 
 
 @composite(inplace=True, out=False)
@@ -834,7 +837,7 @@ class put:
         return apply(put.operator, (input, index, source), (bool(accumulate),))
 
     def infer(input, index, source, accumulate):
-        return input.flat
+        return kept_layout(input)
 
     def evaluate(input, index, source, accumulate):
         flat = input.reshape(-1)
@@ -878,6 +881,8 @@ def take_along_dim(input, indices, dim=None):
     from suiren.ops.elementwise import broadcast_shapes
 
     dim = wrap_dim(dim, input._meta.ndim)
+    size = input._meta.shape[dim] if input._meta.ndim else 1
+    indices = choose(indices < 0, indices + size, indices)
     mine, places = list(input._meta.shape), list(indices._meta.shape)
     if not mine:
         return gather(input, dim, indices)

@@ -15,7 +15,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import broadcast_shapes as common_shape
-from suiren.ops.elementwise import elementwise_strides
+from suiren.ops.elementwise import elementwise_strides, kept_layout
 from suiren.ops.indexing import clamped
 from suiren.ops.views import (
     alias,
@@ -690,8 +690,8 @@ class repeat:
             [1, 2, 1, 2]])
     """
 
-    def call(input, *repeats):
-        times = sizes_of(repeats)
+    def call(input, *given, repeats=None):
+        times = sizes_of(given if repeats is None else (repeats,))
         if len(times) < input._meta.ndim:
             raise RuntimeError(
                 "Number of dimensions of repeat dims can not be smaller than number of dimensions "
@@ -722,9 +722,9 @@ class repeat:
 
 
 @composite(out=False)
-def tile(input, *dims):
+def tile(input, *given, dims=None):
     """repeat() with missing counts taken as 1. Source: torch.tile."""
-    times = sizes_of(dims)
+    times = sizes_of(given if dims is None else (dims,))
     return repeat(input, (1,) * (input._meta.ndim - len(times)) + times)
 
 
@@ -744,7 +744,8 @@ class flip:
     tensor([3, 2, 1])
     """
 
-    def call(input, *dims):
+    def call(input, *given, dims=None):
+        dims = given if dims is None else (dims,)
         return apply(flip.operator, (input,), (_many_dims(dims, input._meta.ndim, "flip"),))
 
     def infer(input, dims):
@@ -755,13 +756,6 @@ class flip:
 
     def grad_input(grad, dims):
         return apply(flip.operator, (grad,), (dims,))
-
-
-def kept_layout(m):
-    """The Meta of a result with the order of strides of its input."""
-    if m.contiguous:
-        return m.flat
-    return m.like(strides=elementwise_strides(m.shape, [m]))
 
 
 @composite(out=False)

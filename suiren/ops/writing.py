@@ -64,7 +64,7 @@ def copied(target: Tensor, source: Tensor) -> Tensor:
     return result
 
 
-@composite(where=("Tensor",))
+@composite(where=("Tensor",), name="copy_")
 def copy_(self, src, non_blocking=False):
     """Writes the elements of ``src``, broadcast and converted, into this tensor.
 
@@ -156,13 +156,13 @@ def _filled_like(input: Tensor, value: Any) -> Tensor:
     return apply(filled.operator, (value,), (kind.flat,))
 
 
-@composite(where=("torch", "Tensor"), out=False)
+@composite(where=("torch", "Tensor"), name="fill_", out=False)
 def fill_(input, value):
     """Writes the number ``value`` into every place. Source: Tensor.fill_."""
     return assign(input, _filled_like(input, value), "fill_")
 
 
-@composite(where=("torch", "Tensor"), out=False)
+@composite(where=("torch", "Tensor"), name="zero_", out=False)
 def zero_(input):
     """Writes zeros into every place. Source: Tensor.zero_."""
     if mode.grad and input.requires_grad:
