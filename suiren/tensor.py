@@ -25,11 +25,14 @@ inferring: list[int] = []
 class View:
     """How a tensor looks at its storage: steps from the root, and what was read last."""
 
-    __slots__ = ("base", "steps", "offset", "value", "seen", "epoch", "origin")
+    __slots__ = ("base", "steps", "offset", "value", "seen", "epoch", "origin", "start")
 
-    def __init__(self, base: Tensor, steps: tuple, offset: int):
+    def __init__(self, base: Tensor, steps: tuple, offset: int, start: int = 0):
         self.base = base
-        self.steps = steps  # of (operator, attributes, Meta of the result)
+        self.steps = steps  # from the storage's root, of (operator, attributes, Meta of the result)
+        # How many of the steps lead to the base: some where the base is itself the detached form
+        # of a view. -1: this is such a base; it has steps, but a history of its own.
+        self.start = start
         self.offset = offset
         self.value: Value | None = None
         self.seen = -1
@@ -159,7 +162,7 @@ class Tensor:
             root._meta = data._storage.meta
             root._storage = data._storage
             root._counter = data._counter
-            made._view = View(root, data._view.steps, data._view.offset)
+            made._view = View(root, data._view.steps, data._view.offset, -1)
         if requires_grad:
             made.requires_grad_()
         return made

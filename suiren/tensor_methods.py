@@ -286,7 +286,7 @@ def detach(self: Tensor) -> Tensor:
 
 def detach_(self: Tensor) -> Tensor:
     """Drops this tensor's history: it becomes a leaf. Source: Tensor.detach_."""
-    if self._view is not None:
+    if views.base_of(self) is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using "
             "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
@@ -309,7 +309,7 @@ def is_inference(self: Tensor) -> bool:
 
 
 def _is_view(self: Tensor) -> bool:
-    return self._view is not None
+    return views.base_of(self) is not None
 
 
 def _version(self: Tensor) -> int:
@@ -319,7 +319,7 @@ def _version(self: Tensor) -> int:
 
 
 def _base(self: Tensor) -> Tensor | None:
-    return None if self._view is None else self._view.base
+    return views.base_of(self)
 
 
 def retain_grad(self: Tensor) -> None:

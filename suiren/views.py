@@ -38,8 +38,12 @@ def make_view(
     else:
         if view.epoch != view.base._epoch:
             refresh_history(source)
-        result._view = made = View(view.base, (*view.steps, step), offset)
-        made.origin = view.origin
+        steps = (*view.steps, step)
+        if view.start < 0:
+            result._view = made = View(source, steps, offset, len(view.steps))
+        else:
+            result._view = made = View(view.base, steps, offset, view.start)
+            made.origin = view.origin
     if source._counter is not None:
         result._counter = source._counter
     if source._inference:
@@ -71,7 +75,7 @@ def alias(source: Tensor) -> Tensor:
         root._meta = source._storage.meta
         root._storage = source._storage
         root._counter = source._counter
-        result._view = View(root, view.steps, view.offset)
+        result._view = View(root, view.steps, view.offset, -1)
     return result
 
 
@@ -81,9 +85,17 @@ def view_without_history(source: Tensor) -> Tensor:
     result = alias(source)
     if view is None:
         result._view = View(source, (), 0)
+    elif view.start < 0:
+        result._view = View(source, view.steps, view.offset, len(view.steps))
     else:
-        result._view = View(view.base, view.steps, view.offset)
+        result._view = View(view.base, view.steps, view.offset, view.start)
     return result
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """The tensor that this is a view of, None if it has a history of its own."""
+    view = tensor._view
+    return None if view is None or view.start < 0 else view.base
 
 
 def offset_of(tensor: Tensor) -> int:
@@ -113,14 +125,29 @@ def assign(target: Tensor, result: Tensor, name: str = "copy_") -> Tensor:
             view is not None and view.base._requires_grad
         ):
             check_writable(target, name)
-            return _assign_with_history(target, result, name)
+            _check_memory(target, name)
+            _assign_with_history(target, result)
+            return target
     _check_memory(target, name)
-    if target._view is None:
-        target._storage.write(value_of(result))
-    else:
-        target._storage.write(_scattered(target, result, alias(target._view.base)))
+    _write_value(target, result)
     _count_write(target)
     return target
+
+
+def _write_value(target: Tensor, result: Tensor) -> None:
+    """Puts the elements into the storage, whatever the history."""
+    storage = target._storage
+    if target._view is None:
+        storage.write(value_of(result))
+        return
+    root = _new(Tensor)
+    root._meta = storage.meta
+    root._storage = storage
+    previous, mode.grad = mode.grad, False
+    try:
+        storage.write(value_of(_scatter(target._view.steps, result, root)))
+    finally:
+        mode.grad = previous
 
 
 def _count_write(target: Tensor) -> None:
@@ -223,28 +250,29 @@ def _check_partial_overlap(target: Tensor, other: Tensor, name: str) -> None:
         )
 
 
-def _assign_with_history(target: Tensor, result: Tensor, name: str) -> Tensor:
-    _check_memory(target, name)
-    view = target._view
-    if view is None:
-        target._storage.write(value_of(result))
+def _assign_with_history(target: Tensor, result: Tensor) -> None:
+    base = base_of(target)
+    if result._grad_fn is not None:
+        graph.keep_overwritten(result._grad_fn, target)
+    if base is None:
+        _write_value(target, result)
         _count_write(target)
         _take_history(target, result)
-        return target
-    new_base = _scatter(target, result, _with_history(view.base))
-    view.base._storage.write(value_of(new_base))
+        return
+    new_base = _scatter(target._view.steps[target._view.start :], result, _with_history(base))
+    _write_value(base, new_base)
     _count_write(target)
     _rebase(target, new_base)
-    return target
 
 
 def rewrite_history(target: Tensor, result: Tensor) -> None:
     """``target`` holds the elements of ``result`` already: it takes over its place in the graph."""
-    view = target._view
-    if view is None:
+    base = base_of(target)
+    if base is None:
         _take_history(target, result)
-    else:
-        _rebase(target, _scatter(target, result, _with_history(view.base)))
+        return
+    steps = target._view.steps[target._view.start :]
+    _rebase(target, _scatter(steps, result, _with_history(base)))
 
 
 def _with_history(base: Tensor) -> Tensor:
@@ -283,27 +311,15 @@ def _take_history(target: Tensor, result: Tensor) -> None:
     graph.move_retained(target, *before)
 
 
-def _scatter(target: Tensor, result: Tensor, root: Tensor) -> Tensor:
-    """The root's contents with ``result`` in the place that ``target`` shows, as a new tensor."""
-    view = target._view
-    assert view is not None
+def _scatter(steps: tuple, result: Tensor, root: Tensor) -> Tensor:
+    """The root's contents with ``result`` in the place that the steps lead to, as a new tensor."""
     parents = [root]
-    for operator, attributes, _ in view.steps[:-1]:
+    for operator, attributes, _ in steps[:-1]:
         parents.append(dispatch.apply(operator, (parents[-1],), attributes))
     new = result
-    for (operator, attributes, _), parent in zip(
-        reversed(view.steps), reversed(parents), strict=True
-    ):
+    for (operator, attributes, _), parent in zip(reversed(steps), reversed(parents), strict=True):
         new = operator.write(parent, new, *attributes)
     return new
-
-
-def _scattered(target: Tensor, result: Tensor, root: Tensor) -> Any:
-    previous, mode.grad = mode.grad, False
-    try:
-        return value_of(_scatter(target, result, root))
-    finally:
-        mode.grad = previous
 
 
 def replace(target: Tensor, other: Tensor) -> None:

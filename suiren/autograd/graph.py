@@ -455,7 +455,7 @@ def refresh_history(tensor: Tensor) -> None:
     if not base._requires_grad:
         return
     current = base
-    for operator, attributes, meta in view.steps:
+    for operator, attributes, meta in view.steps[view.start :]:
         shown = _new(Tensor)
         shown._meta = meta
         shown._storage = tensor._storage
@@ -479,6 +479,22 @@ def _refuse_history(origin: str) -> None:
         "another view of its base has been modified inplace with grad mode enabled, which leaves "
         "it without a history: clone() the view when it is made, or make it after the write"
     )
+
+
+def keep_overwritten(node: Node, target: Tensor) -> None:
+    """Before an in-place operation writes: its own derivative may look at what ``target`` held.
+
+    The Value saved is the old one, whatever happens to the tensor.
+    """
+    saved = node.saved[:1] if isinstance(node, OperatorNode) else ()
+    for kept in saved:
+        if kept.__class__ is Saved and kept.counter is (target._counter or target._storage):
+            kept.counter = _Unchanging
+            kept.version = 0
+
+
+class _Unchanging:
+    version = 0
 
 
 def rebind_results(node: Node, tensor: Tensor) -> None:

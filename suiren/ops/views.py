@@ -18,7 +18,7 @@ from suiren.operator import composite, operator
 from suiren.ops.elementwise import kept_layout
 from suiren.tensor import Tensor
 from suiren.trace import contiguous_strides, meta
-from suiren.views import alias, make_view, offset_of
+from suiren.views import alias, base_of, make_view, offset_of
 
 
 def wrap_dim(dim: int, ndim: int, extra: int = 0) -> int:
@@ -59,12 +59,12 @@ def sizes_of(sizes: tuple) -> tuple[int, ...]:
 def _flat_steps(source: Tensor) -> Tensor:
     """The whole storage as one dimension, in memory order."""
     root = source._storage.meta
-    flat = alias(source)
-    flat._meta = root
-    flat._view = None
-    if source._requires_grad:
-        base = source._view.base if source._view else source
-        flat = base
+    base = base_of(source)
+    flat = source if base is None else base
+    if flat._view is not None:  # the detached form of a view: its memory, not its history
+        flat = alias(flat)
+        flat._meta = root
+        flat._view = None
     if not root.contiguous:
         order = sorted(range(root.ndim), key=lambda d: (-root.strides[d], d))
         flat = permute(flat, order)
@@ -270,7 +270,7 @@ class _reshape:
     def call(input, shape):
         old = input._meta
         shape = infer_size(shape, old.numel)
-        strides = None if old.contiguous else _view_strides(old.shape, old.strides, shape)
+        strides = None if old.flat is old else _view_strides(old.shape, old.strides, shape)
         if strides is None and not old.contiguous:
             return None
         seen = meta(shape, old.dtype, old.device, strides)
@@ -386,6 +386,8 @@ def reshape(input, *given, shape=None):
     sizes = sizes_of(given if shape is None else (shape,))
     found = _reshape(input, sizes)
     if found is not None:
+        if found._grad_fn is not None and not input._meta.contiguous:
+            found._grad_fn.label = "ReshapeAliasBackward0"
         return found
     # what the copy's layout would be; recorded as one reshape of the contents
     result = apply(_reshape.operator, (input,), (infer_size(sizes, input._meta.numel),))

@@ -76,8 +76,6 @@ def copy_(self, src, non_blocking=False):
     """
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_(): argument 'src' must be Tensor, not {type(src).__name__}")
-    if src is self:
-        return self
     return assign(self, copied(self, src), "copy_")
 
 
