@@ -13,8 +13,11 @@ from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise, result_type_of
-from suiren.ops.refusals import checked_call, conj, refusing, require_tensors, zeros_as
+from suiren.ops.refusals import checked_call, conj, is_meta, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
+
+
+_PYTHON_BOOL = True.__class__
 
 
 def _scaled(input, other, alpha):
@@ -83,6 +86,11 @@ class sub:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with two bool tensors is not supported. "
                 "Use the `^` or `logical_xor()` operator instead."
+            )
+        if any(m is _PYTHON_BOOL or (is_meta(m) and m.dtype is dtypes.bool) for m in metas):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+                "trying to invert a mask, use the `~` or `logical_not()` operator instead."
             )
 
     def evaluate(input, other):

@@ -13,7 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import elementwise
 from suiren.ops.masking import where
-from suiren.ops.refusals import checked_call, refusing, require_tensors, zeros_as
+from suiren.ops.refusals import as_array, checked_call, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
 
 
@@ -132,6 +132,7 @@ class logaddexp:
     """``log(exp(input) + exp(other))`` without overflow. Source: torch.logaddexp."""
 
     refuse = refusing("logaddexp_cpu", "bool", "integers")
+    call = checked_call("logaddexp", lambda: logaddexp)
 
     def evaluate(input, other):
         if np.asarray(input).dtype.kind != "c":
@@ -156,6 +157,7 @@ class logaddexp2:
     """``log2(2 ** input + 2 ** other)`` without overflow. Source: torch.logaddexp2."""
 
     refuse = refusing("logaddexp2_cpu", "bool", "integers", "complex")
+    call = checked_call("logaddexp2", lambda: logaddexp2)
 
     def evaluate(input, other):
         return np.logaddexp2(input, other)
@@ -177,6 +179,7 @@ class xlogy:
     refuse = refusing("xlogy_cpu", "complex")
 
     def evaluate(input, other):
+        other = as_array(other, input)
         product = np.multiply(input, np.log(other))
         return np.where(np.equal(input, 0) & ~np.isnan(other), 0, product).astype(product.dtype)
 

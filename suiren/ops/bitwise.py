@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren.ops.elementwise import elementwise
-from suiren.ops.refusals import refusing
+from suiren.ops.refusals import as_array, refusing
 
 
 @elementwise("same")
@@ -75,7 +75,7 @@ class bitwise_left_shift:
     refuse = refusing("lshift_cpu", "bool", "floats", "complex")
 
     def evaluate(input, other):
-        input = _array(input, other)
+        input = as_array(input, other)
         outside = _shift_outside(input, other)
         return np.where(outside, 0, np.left_shift(input, np.where(outside, 0, other))).astype(
             input.dtype
@@ -92,11 +92,8 @@ class bitwise_right_shift:
     refuse = refusing("rshift_cpu", "bool", "floats", "complex")
 
     def evaluate(input, other):
-        input = _array(input, other)
+        input = as_array(input, other)
         outside = _shift_outside(input, other)
         moved = np.right_shift(input, np.where(outside, 0, other))
         return np.where(outside, np.where(np.less(input, 0), -1, 0), moved).astype(input.dtype)
 
-
-def _array(input, other):
-    return input if hasattr(input, "dtype") else np.asarray(input).astype(other.dtype)

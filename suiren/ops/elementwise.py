@@ -76,7 +76,9 @@ def broadcast_meta(metas: Sequence[Any], kind: dtype) -> Meta:
     shape = arrays[0].shape if len(arrays) == 1 else broadcast_shapes(*[m.shape for m in arrays])
     device = arrays[0].device
     full = [m for m in arrays if m.shape == shape]
-    if all(m.contiguous for m in full) and full:
+    # A number or a smaller argument makes PyTorch look at the strides of dimensions of size one.
+    alike = len(full) == len(metas)
+    if full and all(m.flat is m or (alike and m.contiguous) for m in full):
         return meta(shape, kind, device)
     return meta(shape, kind, device, elementwise_strides(shape, arrays))
 
@@ -122,8 +124,19 @@ def elementwise_strides(shape: Sequence[int], arrays: Sequence[Meta]) -> tuple[i
 
 
 def kept_layout(m: Meta) -> Meta:
-    """The Meta of a result that has the shape of ``m`` and the order of its strides."""
-    return m.flat if m.contiguous else m.like(strides=elementwise_strides(m.shape, [m]))
+    """The Meta of a result of the shape of ``m``: its strides if dense, else dense in their order."""
+    return m if m is m.flat or is_dense(m) else m.like(strides=elementwise_strides(m.shape, [m]))
+
+
+def is_dense(m: Meta) -> bool:
+    """Whether the elements fill their memory without gaps, in some order of the dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(m.strides, m.shape, strict=True)):
+        if size > 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
 
 
 def elementwise(

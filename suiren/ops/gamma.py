@@ -83,10 +83,11 @@ def zeta_of(s, q):
         at = np.where(active, at + 1, at)
         steps += 1
     power = np.power(at, -s)
-    total += power * at / (s - 1) + power / 2
+    vanished = power == 0  # with a huge exponent only the first terms are left
+    total += np.where(vanished, 0, power * at / (s - 1) + power / 2)
     factor, power = s, power / at
     for k, b in enumerate(_BERNOULLI, 1):
-        total += b / math.factorial(2 * k) * factor * power
+        total += np.where(vanished, 0, b / math.factorial(2 * k) * factor * power)
         factor = factor * (s + 2 * k - 1) * (s + 2 * k)
         power = power / (at * at)
     total = np.where(np.isposinf(q), 0, total)
@@ -145,6 +146,27 @@ def _upper_fraction(a, x):
     return found * np.exp(a * np.log(x) - x - lgamma_of(a))
 
 
+def _log_gamma_after_one(a):
+    """log gamma(1 + a), also relatively exact for tiny a (its Taylor series)."""
+    small = np.abs(a) < 0.3
+    part = np.where(small, a, 0)
+    total = np.zeros_like(part)
+    for k in range(40, 1, -1):
+        total = (total + float(zeta_of(np.float64(k), np.float64(1))) / k * (-1) ** k) * part
+    return np.where(small, (total - np.euler_gamma) * part, lgamma_of(1 + a))
+
+
+def _upper_series(a, x):
+    """1 - gamma(a, x) / gamma(a) by a series that does not cancel: for small a and x <= 1.1."""
+    total, term = np.zeros_like(x), np.ones_like(x)
+    for n in range(1, 60):
+        term = term * -x / n
+        total = total + term / (a + n)
+    log_x = np.log(x)
+    first = -np.expm1(a * log_x - _log_gamma_after_one(a))
+    return first - np.exp(a * log_x - lgamma_of(a)) * total
+
+
 def incomplete_gamma(a, x, upper: bool):
     """The regularized incomplete gamma function in float64, lower or upper."""
     a, x = (np.array(v) for v in np.broadcast_arrays(a, x))
@@ -154,7 +176,11 @@ def incomplete_gamma(a, x, upper: bool):
     with_series = plain & (x < a + 1)
     lower[with_series] = _lower_series(a[with_series], x[with_series])
     rest[with_series] = 1 - lower[with_series]
-    with_fraction = plain & ~with_series
+    near_one = plain & (((x <= 0.5) & (a <= -0.4 / np.log(x))) | (
+        (x > 0.5) & (x <= 1.1) & (a <= 0.75 * x)))  # fmt: skip
+    rest[near_one] = _upper_series(a[near_one], x[near_one])
+    with_fraction = plain & ~with_series & ~near_one
+    lower[near_one] = 1 - rest[near_one]
     rest[with_fraction] = _upper_fraction(a[with_fraction], x[with_fraction])
     lower[with_fraction] = 1 - rest[with_fraction]
     none = ((x == 0) & (a > 0)) | (np.isposinf(a) & (x >= 0) & np.isfinite(x))

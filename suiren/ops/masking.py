@@ -10,14 +10,9 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.creation import fill
 from suiren.ops.elementwise import NUMBERS, broadcast_meta, broadcast_shapes, result_type_of
-from suiren.ops.views import full_like_meta
+from suiren.ops.refusals import as_array
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
-
-
-def _weak(x, other):
-    # A Python number takes the type of the array it meets, in every version of NumPy.
-    return x if hasattr(x, "dtype") else np.asarray(x).astype(other.dtype)
 
 
 @operator(where=(), name="where")
@@ -41,9 +36,8 @@ class select_by:
         return broadcast_meta((condition, *metas), common)
 
     def evaluate(condition, input, other):
-        if not hasattr(input, "dtype"):
-            input = _weak(input, other)
-        return np.where(condition, input, _weak(other, input))
+        input = as_array(input, other)
+        return np.where(condition, input, as_array(other, input))
 
     def grad_input(grad, condition):
         return where(condition, grad, 0)
@@ -153,6 +147,3 @@ def masked_fill(input, mask, value):
     if isinstance(value, complex) and not kind.is_complex:
         raise RuntimeError(f"value cannot be converted to type {kind} without overflow: {value}")
     return apply(fill_masked.operator, (input, mask, value))
-
-
-__all__ = ["full_like_meta", "masked_fill", "where"]

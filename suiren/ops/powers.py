@@ -14,7 +14,7 @@ from suiren.operator import composite
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise
 from suiren.ops.masking import where
-from suiren.ops.refusals import conj, zeros_as
+from suiren.ops.refusals import as_array, conj, zeros_as
 from suiren.tensor import Tensor
 
 _SHORTCUTS = {
@@ -73,8 +73,7 @@ class pow_:
             shortcut = _SHORTCUTS.get(exponent)
             if shortcut is not None and input.dtype.kind in "fc":
                 return shortcut(input)
-        if not hasattr(input, "dtype"):
-            input = np.asarray(input).astype(exponent.dtype)
+        input = as_array(input, exponent)
         if input.dtype.kind == "b":
             return np.logical_or(input, not exponent)
         if input.dtype.kind in "iu":

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.ops.views import full_like_meta
 from suiren.tensor import Tensor
+from suiren.trace import Meta
 
 _CATEGORIES = {
     "bool": dtypes.BOOL,
@@ -80,3 +83,13 @@ def conj(x):
     if isinstance(x, Tensor):
         return x.conj() if x._meta.dtype.is_complex else x
     return x.conjugate() if isinstance(x, complex) else x
+
+
+def is_meta(m: object) -> bool:
+    """Whether what describes an argument is that of a tensor (and not of a Python number)."""
+    return m.__class__ is Meta
+
+
+def as_array(x, other):
+    """A Python number as an array of the type of the array it meets; arrays as they are."""
+    return x if hasattr(x, "dtype") else np.asarray(x).astype(other.dtype)

@@ -16,7 +16,7 @@ from suiren.operator import NAMESPACES, operator
 from suiren.ops import bessel, error_functions, gamma, polynomials  # noqa: F401 (registers them)
 from suiren.ops.elementwise import broadcast_meta, elementwise
 from suiren.ops.pointwise import round_
-from suiren.ops.refusals import refusing
+from suiren.ops.refusals import as_array, refusing
 from suiren.tensor import Tensor
 
 
@@ -46,6 +46,7 @@ class xlog1py:
     refuse = refusing("xlog1py", "complex")
 
     def evaluate(input, other):
+        other = as_array(other, input)
         product = np.multiply(input, np.log1p(other))
         return np.where(np.equal(input, 0) & ~np.isnan(other), 0, product).astype(product.dtype)
 
@@ -59,6 +60,9 @@ class xlog1py:
 
 def _log1p(x):
     return math.log1p(x) if x > -1 else (-math.inf if x == -1 else math.nan)
+
+
+_frexp_result = return_types.make("frexp", "mantissa exponent")
 
 
 @operator
@@ -80,7 +84,7 @@ class frexp:
             raise RuntimeError(
                 f"torch.frexp() only supports floating-point dtypes, got {input._meta.dtype}"
             )
-        return return_types.frexp(apply(frexp.operator, (input,)))
+        return _frexp_result(apply(frexp.operator, (input,)))
 
     def infer(input):
         kinds = (input.dtype, dtypes.int32)
