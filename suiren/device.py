@@ -17,20 +17,25 @@ class device:
     """
 
     __slots__ = ("type", "index")
+    type: str
+    index: int | None
 
     def __init__(self, type: str | device | int, index: int | None = None):
+        wanted: str
         if isinstance(type, device):
-            type, index = type.type, type.index
-        if isinstance(type, int):  # PyTorch reads a bare number as an accelerator's index
-            type, index = "cuda", type
-        name, colon, number = type.partition(":")
+            wanted, index = type.type, type.index
+        elif isinstance(type, int):  # PyTorch reads a bare number as an accelerator's index
+            wanted, index = "cuda", type
+        else:
+            wanted = type
+        name, colon, number = wanted.partition(":")
         if name not in _KNOWN or (colon and not number.isdecimal()):
             raise RuntimeError(
                 f"Expected one of {', '.join(_KNOWN)} as the device type, "
-                f"optionally with an index as in 'cuda:0', got {type!r}"
+                f"optionally with an index as in 'cuda:0', got {wanted!r}"
             )
         if colon and index is not None:
-            raise RuntimeError(f"the device {type!r} names an index already, got index={index} too")
+            raise RuntimeError(f"the device {wanted!r} names an index already, got index={index} too")
         self.type = name
         self.index = int(number) if colon else index
 

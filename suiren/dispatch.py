@@ -26,8 +26,8 @@ def apply(operator: Operator, inputs: tuple, attributes: tuple = ()) -> Any:
     ``inputs`` are tensors, Python numbers (run-time inputs of the program) or None; attributes are
     hashable and constant. Types and shapes must have been made to fit by the caller.
     """
-    metas = []
-    values = []
+    metas: Any = []
+    values: Any = []
     differentiate = False
     for x in inputs:
         if isinstance(x, Tensor):

@@ -8,6 +8,9 @@ dimensions outrank zero-dimensional tensors, which outrank Python numbers).
 
 from __future__ import annotations
 
+import builtins
+from typing import Any
+
 import numpy as np
 
 BOOL, INTEGER, FLOATING, COMPLEX = range(4)
@@ -28,7 +31,7 @@ class dtype:
         "_numpy",
     )
 
-    def __init__(self, name: str, alias: str | None, itemsize: int, category: int, legacy: str):
+    def __init__(self, name: str, alias: str | None, itemsize: builtins.int, category: builtins.int, legacy: str):
         self.name = name
         self.alias = alias
         self.itemsize = itemsize
@@ -52,7 +55,7 @@ class dtype:
         return self._numpy
 
     @property
-    def is_half(self) -> bool:
+    def is_half(self) -> builtins.bool:
         """True for the 16-bit floating types, whose arithmetic is done in float32."""
         return self.category == FLOATING and self.itemsize == 2
 
@@ -99,12 +102,11 @@ ALL = (
 )  # fmt: skip
 _NAMES = {d.name: d for d in ALL}
 PYTHON_NUMBERS = {
-    True.__class__: bool,
-    (1).__class__: int64,
-    (1.0).__class__: float32,
-    1j.__class__: complex64,
+    builtins.bool: bool,
+    builtins.int: int64,
+    builtins.float: float32,
+    complex: complex64,
 }
-_BUILTIN_BOOL, _BUILTIN_INT, _BUILTIN_FLOAT, _BUILTIN_COMPLEX = PYTHON_NUMBERS
 
 
 def _by_name(name: str) -> dtype:
@@ -163,13 +165,13 @@ def default_complex() -> dtype:
 
 def of_number(kind: type) -> dtype:
     """The dtype that a Python number of this class counts as in promotion."""
-    if kind is _BUILTIN_FLOAT:
+    if kind is builtins.float:
         return _default
-    if kind is _BUILTIN_INT:
+    if kind is builtins.int:
         return int64
-    if kind is _BUILTIN_BOOL:
+    if kind is builtins.bool:
         return bool
-    if kind is _BUILTIN_COMPLEX:
+    if kind is complex:
         return default_complex()
     raise TypeError(f"expected a Python number, got {kind.__name__}")
 
@@ -227,7 +229,7 @@ def combine_categories(higher: dtype | None, lower: dtype | None) -> dtype | Non
     return promote_types(higher, lower)
 
 
-def can_cast(from_: dtype, to: dtype) -> _BUILTIN_BOOL:
+def can_cast(from_: dtype, to: dtype) -> builtins.bool:
     """Whether PyTorch writes results of the first type into a tensor of the second.
 
     Source: torch.can_cast (a result may not lose its category: float into int is refused).
@@ -248,6 +250,7 @@ class finfo:
                 "Use torch.iinfo to handle integer types."
             )
         real = type.to_real()
+        limits: Any
         if real is bfloat16:
             import ml_dtypes
 
@@ -282,8 +285,8 @@ class iinfo:
         limits = np.iinfo(type.numpy)
         self.dtype = type.name
         self.bits = 8 * type.itemsize
-        self.max = _BUILTIN_INT(limits.max)
-        self.min = _BUILTIN_INT(limits.min)
+        self.max = builtins.int(limits.max)
+        self.min = builtins.int(limits.min)
 
     def __repr__(self) -> str:
         return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"

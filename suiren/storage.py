@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -161,6 +162,7 @@ def memory_order(m: Meta) -> list[int]:
 
 class _Probe:
     __slots__ = ("held",)
+    held: Any
 
 
 def _measure_counts() -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _FAILED = object()  # in the slots of results that could not be computed
 
 
 class _Step:
+    evaluate: Callable
     __slots__ = (
         "evaluate", "operator", "attributes", "arguments", "first", "count",
         "results", "free",
@@ -99,14 +101,14 @@ class Interpretation:
             # A number stays a Python number: NumPy then computes in the array's own type.
             slots[slot] = getattr(what, "buffer", what)
         what = None
-        error = None
+        error: BaseException | None = None
         with np.errstate(all="ignore"):
             try:
                 for step in self.steps:
                     self._execute(step, slots)
-            except BaseException as found:
-                error = found
-                interrupted = not isinstance(found, Exception)
+            except BaseException as problem:
+                error = problem
+                interrupted = not isinstance(problem, Exception)
                 self._go_on(step, slots, again=interrupted)
         found = [None if slots[s] is _FAILED else np.asarray(slots[s]) for s in self.wanted]
         if own:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from math import prod
 from weakref import WeakValueDictionary
 
+from suiren import dtypes
 from suiren.device import CPU, device
-from suiren.dtypes import dtype
 from suiren.size import Size
 
 
@@ -38,8 +38,12 @@ class Meta:
 
     shape: Size
     strides: tuple[int, ...]
-    dtype: dtype
+    dtype: dtypes.dtype
     device: device
+    ndim: int
+    numel: int
+    nbytes: int
+    contiguous: bool
     flat: Meta
 
     def __repr__(self) -> str:
@@ -49,7 +53,7 @@ class Meta:
     def like(
         self,
         shape: Sequence[int] | None = None,
-        dtype: dtype | None = None,
+        dtype: dtypes.dtype | None = None,
         strides: Sequence[int] | None = None,
     ) -> Meta:
         """The same description with some parts replaced; a new shape is row-major by default."""
@@ -65,7 +69,7 @@ _interned: WeakValueDictionary[tuple, Meta] = WeakValueDictionary()
 
 def meta(
     shape: Sequence[int],
-    dtype: dtype,
+    dtype: dtypes.dtype,
     device: device = CPU,
     strides: Sequence[int] | None = None,
 ) -> Meta:
@@ -79,7 +83,7 @@ def meta(
     return found
 
 
-def _make(shape: Size, dtype: dtype, device: device, strides: tuple | None) -> Meta:
+def _make(shape: Size, dtype: dtypes.dtype, device: device, strides: tuple | None) -> Meta:
     row_major = contiguous_strides(shape)
     if strides is not None and is_contiguous(shape, strides) and strides == row_major:
         return meta(shape, dtype, device)

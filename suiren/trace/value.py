@@ -6,7 +6,6 @@ from typing import Any
 
 from suiren.trace.meta import Meta
 
-
 # The slot of a Value whose buffer others may write to: whoever records it computes at once.
 BORROWED = -2
 
