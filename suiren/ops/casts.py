@@ -10,6 +10,9 @@ from suiren.device import check_available, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
+from suiren.ops.creation import format_strides
+from suiren.ops.elementwise import is_dense as _dense  # noqa: F401 (random.py takes it from here)
+from suiren.ops.elementwise import kept_layout
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import meta
 
@@ -50,10 +53,7 @@ class clone:
     """
 
     def call(input, *, memory_format=None):
-        m = input._meta
-        if m.numel and not _dense(m):
-            m = m.flat if not m.contiguous else m
-        result = new_tensor(value_of(input), m)
+        result = new_tensor(value_of(input), in_format(input._meta, memory_format))
         if mode.grad and input._requires_grad:
             _connect_same(clone.operator, input, result)
         return result
@@ -68,14 +68,14 @@ class clone:
         return grad
 
 
-def _dense(m) -> bool:
-    expected = 1
-    for stride, size in sorted(zip(m.strides, m.shape, strict=True)):
-        if size != 1:
-            if stride != expected:
-                return False
-            expected *= size
-    return True
+def in_format(m, memory_format):
+    """The Meta of a copy in this memory format; by default the strides are kept."""
+    name = "" if memory_format is None else str(memory_format).rpartition(".")[2]
+    if name in ("", "preserve_format"):
+        return kept_layout(m)
+    if name == "contiguous_format":
+        return m.flat
+    return m.like(strides=format_strides(m.shape, memory_format))
 
 
 def _connect_same(operator, input, result):
@@ -90,9 +90,10 @@ def contiguous(input, memory_format=None):
 
     Source: Tensor.contiguous.
     """
-    if input._meta.contiguous:
+    wanted = input._meta.flat if memory_format is None else in_format(input._meta, memory_format)
+    if input._meta.contiguous and wanted is input._meta.flat or wanted is input._meta:
         return input
-    result = new_tensor(value_of(input), input._meta.flat)
+    result = new_tensor(value_of(input), wanted)
     if mode.grad and input._requires_grad:
         _connect_same(clone.operator, input, result)
     return result

@@ -12,7 +12,7 @@ from suiren.device import CPU, check_available
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import NAMESPACES, composite, operator
-from suiren.ops.elementwise import elementwise_strides
+from suiren.ops.elementwise import is_dense, kept_layout
 from suiren.ops.views import sizes_of
 from suiren.storage import Storage
 from suiren.tensor import Tensor, constructors, new_tensor, value_of
@@ -307,7 +307,7 @@ def _strided(size, stride, kind, requires_grad):
     if any(s < 0 for s in stride):
         raise RuntimeError(f"negative strides are not supported, got {list(stride)}")
     wanted = meta(size, kind, CPU, stride)
-    if _is_dense(wanted):
+    if is_dense(wanted):
         return _made(wanted, 0, requires_grad)
     reach = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     room = fill((reach if wanted.numel else 0,), 0, kind)
@@ -315,17 +315,6 @@ def _strided(size, stride, kind, requires_grad):
     if requires_grad:
         result.requires_grad_()
     return result
-
-
-def _is_dense(m: Meta) -> bool:
-    """Whether the elements fill their memory without gaps, in some order of the dimensions."""
-    expected = 1
-    for stride, size in sorted(zip(m.strides, m.shape, strict=True)):
-        if size > 1:
-            if stride != expected:
-                return False
-            expected *= size
-    return True
 
 
 @composite(where=("torch",))
@@ -393,14 +382,12 @@ def like(input: Tensor, dtype: dtype | None, device: Any, layout: Any, memory_fo
         options(dtype, device, layout)
     old = input._meta
     kind = dtype or old.dtype
-    if old.contiguous and memory_format is None:
-        return old.flat if kind is old.dtype else meta(old.shape, kind, old.device)
+    if old is old.flat and memory_format is None:
+        return old if kind is old.dtype else meta(old.shape, kind, old.device)
     name = "preserve_format" if memory_format is None else str(memory_format).rpartition(".")[2]
     if name != "preserve_format":
         return meta(old.shape, kind, old.device, format_strides(old.shape, memory_format))
-    if _is_dense(old):
-        return meta(old.shape, kind, old.device, old.strides)
-    return meta(old.shape, kind, old.device, elementwise_strides(old.shape, [old]))
+    return kept_layout(old).like(dtype=kind)
 
 
 def _like_function(name: str, value: int):

@@ -124,12 +124,14 @@ def elementwise_strides(shape: Sequence[int], arrays: Sequence[Meta]) -> tuple[i
 
 
 def kept_layout(m: Meta) -> Meta:
-    """The Meta of a result of the shape of ``m``: its strides if dense, else dense in their order."""
+    """``m`` itself if it is dense, else the same with dense strides in the order of its own."""
     return m if m is m.flat or is_dense(m) else m.like(strides=elementwise_strides(m.shape, [m]))
 
 
 def is_dense(m: Meta) -> bool:
     """Whether the elements fill their memory without gaps, in some order of the dimensions."""
+    if m.contiguous:
+        return True
     expected = 1
     for stride, size in sorted(zip(m.strides, m.shape, strict=True)):
         if size > 1:

@@ -96,6 +96,9 @@ def _index_evaluate(input: Any, *rest: Any) -> Any:
             return input.take(indices[0], axis=0) if input.ndim else input[indices[0]]
         return input[_locate(input.ndim, dims, indices)]
     except IndexError:
+        if not input.size:  # nothing is looked at
+            metas = tuple([np.empty(np.shape(i)) for i in indices])
+            return np.empty(indexed_shape(input.shape, dims, metas), input.dtype)
         raise _out_of_bounds(input.shape, dims, indices) from None
 
 
@@ -368,7 +371,6 @@ def _split(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]
         elif item is Ellipsis:
             dim += rank - taken
             place += rank - taken
-            taken = rank
         elif item is None:
             found = unsqueeze(found, dim)
             dim += 1

@@ -222,6 +222,8 @@ def narrow_copy(input, dim, start, length):
 
 def matrix_transpose(self: Tensor) -> Tensor:
     """``x.mT``: the last two dimensions exchanged. Source: Tensor.mT."""
+    if not self._meta.ndim:
+        return t(self)
     if self._meta.ndim < 2:
         raise RuntimeError(
             "tensor.mT is only supported on matrices or batches of matrices. Got "

@@ -576,6 +576,8 @@ def contiguous_reshape(input: Tensor) -> Tensor:
 def unflatten(input, dim, sizes):
     """A dimension as several, one of which may be -1. Source: torch.unflatten."""
     old = input._meta
+    if not old.ndim:
+        raise RuntimeError(f"unflatten: Dimension specified as {dim} but tensor has no dimensions")
     dim = wrap_dim(dim, old.ndim)
     sizes = sizes_of((sizes,))
     if not sizes:
