@@ -31,7 +31,14 @@ class dtype:
         "_numpy",
     )
 
-    def __init__(self, name: str, alias: str | None, itemsize: builtins.int, category: builtins.int, legacy: str):
+    def __init__(
+        self,
+        name: str,
+        alias: str | None,
+        itemsize: builtins.int,
+        category: builtins.int,
+        legacy: str,
+    ):
         self.name = name
         self.alias = alias
         self.itemsize = itemsize
