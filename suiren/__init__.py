@@ -89,12 +89,18 @@ float = _dtypes.float32
 int = _dtypes.int32
 
 _LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "autograd", "random",
-         "cli", "backends", "cuda", "amp", "jit", "testing", "types", "version")  # fmt: skip
+         "cli", "serialization", "backends", "cuda", "amp", "jit", "testing", "types", "version")  # fmt: skip
+# Functions whose modules are imported when they are first used.
+_LAZY_FUNCTIONS = {"save": "suiren.serialization", "load": "suiren.serialization"}
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
         return _importlib.import_module(f"suiren.{name}")
+    if name in _LAZY_FUNCTIONS:
+        found = getattr(_importlib.import_module(_LAZY_FUNCTIONS[name]), name)
+        globals()[name] = found
+        return found
     import difflib
 
     near = difflib.get_close_matches(name, list(globals()) + list(_LAZY), 3)
