@@ -145,7 +145,7 @@ def _write_value(target: Tensor, result: Tensor) -> None:
     root._storage = storage
     previous, mode.grad = mode.grad, False
     try:
-        storage.write(value_of(_scatter(target._view.steps, result, root)))
+        storage.write(value_of(_scatter(_steps_to(target, 0), result, root)))
     finally:
         mode.grad = previous
 
@@ -219,7 +219,7 @@ def _check_memory(target: Tensor, name: str) -> None:
             "clone() it first"
         )
     meta = target._meta
-    if meta.contiguous or meta.numel < 2:
+    if meta.contiguous or meta.numel < 2 or name in ("fill_", "zero_"):
         return
     for size, stride in zip(meta.shape, meta.strides, strict=True):
         if size > 1 and stride == 0:
@@ -259,7 +259,7 @@ def _assign_with_history(target: Tensor, result: Tensor) -> None:
         _count_write(target)
         _take_history(target, result)
         return
-    new_base = _scatter(target._view.steps[target._view.start :], result, _with_history(base))
+    new_base = _scatter(_steps_to(target, target._view.start), result, _with_history(base))
     _write_value(base, new_base)
     _count_write(target)
     _rebase(target, new_base)
@@ -271,7 +271,7 @@ def rewrite_history(target: Tensor, result: Tensor) -> None:
     if base is None:
         _take_history(target, result)
         return
-    steps = target._view.steps[target._view.start :]
+    steps = _steps_to(target, target._view.start)
     _rebase(target, _scatter(steps, result, _with_history(base)))
 
 
@@ -309,6 +309,31 @@ def _take_history(target: Tensor, result: Tensor) -> None:
     target._requires_grad = True
     graph.rebind_results(result._grad_fn, target)
     graph.move_retained(target, *before)
+
+
+# Views in which an element of memory may be seen in several places.
+_REPEATING = frozenset({"expand", "as_strided", "unfold"})
+
+
+def _steps_to(target: Tensor, start: int) -> tuple:
+    """The steps from base to target, such that each can be written through.
+
+    After a step that shows elements repeatedly one cannot tell which of the repetitions was
+    written. Then the target is described by its strides alone.
+    """
+    steps = target._view.steps[start:]
+    root = target._storage.meta
+    repeating = any(step[0].name in _REPEATING for step in steps[:-1]) or (
+        len(steps) and steps[-1][0].name == "expand"
+    )
+    plain = target._meta.dtype is root.dtype and not any("conj" in s[0].name for s in steps)
+    if start or not repeating or not plain:
+        return steps
+    base = _new(Tensor)
+    base._meta = root
+    base._storage = target._storage
+    m = target._meta
+    return base.as_strided(m.shape, m.strides, offset_of(target))._view.steps
 
 
 def _scatter(steps: tuple, result: Tensor, root: Tensor) -> Tensor:
