@@ -40,6 +40,11 @@ def substitute(triangle: np.ndarray, right: np.ndarray, upper: bool, unit: bool)
     return found
 
 
+def _size(x: np.ndarray) -> np.ndarray:
+    # how LAPACK compares complex pivots
+    return np.abs(x.real) + np.abs(x.imag) if x.dtype.kind == "c" else np.abs(x)
+
+
 def lu(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """LU with partial pivoting: both factors in one array, exchanges (from 1), and info.
 
@@ -54,7 +59,7 @@ def lu(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for start in range(0, k, BLOCK):
         stop = min(start + BLOCK, k)
         for j in range(start, stop):
-            size = np.abs(a[:, j:, j])
+            size = _size(a[:, j:, j])
             at = j + np.argmax(np.where(np.isnan(size), -1, size), axis=1)
             pivots[:, j] = at + 1
             held = a[each, at].copy()

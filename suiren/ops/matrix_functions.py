@@ -465,6 +465,8 @@ def vander(x, N=None):
     m = x._meta
     if m.ndim == 0 and N is None:
         raise RuntimeError("linalg.vander: x must have at least one dimension, or give N")
+    if m.ndim == 0:
+        x = x.unsqueeze(0)
     n = m.shape[-1] if N is None else N
     if N is not None and N <= 1:
         raise RuntimeError(f"N must be greater than 1. Got {N}")
