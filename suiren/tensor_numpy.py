@@ -56,6 +56,8 @@ def shared_array(tensor: Tensor) -> np.ndarray:
     view = tensor._view
     if view is None and m.contiguous:
         return storage.share().view()
+    if view is not None and any(step[0].name == "conj" for step in view.steps):
+        return tensor.detach().numpy_copy()  # conjugates have no memory that could be shared
     if not m.numel:
         return np.empty(m.shape, m.dtype.numpy)
     size = m.dtype.itemsize
