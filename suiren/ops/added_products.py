@@ -35,27 +35,24 @@ def factor(x: Any) -> Any:
 
 
 def check_factors(name: str, kind: Any, beta: Any, alpha: Any) -> None:
-    """Raises RuntimeError for factors that the dtype cannot hold, as PyTorch does."""
+    """Raises RuntimeError for complex factors of real tensors."""
     for which, x in (("beta", beta), ("alpha", alpha)):
-        if x is None or x.__class__ is bool or x is bool:
-            continue
-        number = x if isinstance(x, type) else x.__class__
-        if number is float and kind.category < dtypes.FLOATING:
+        if x is complex and not kind.is_complex:
             raise RuntimeError(
-                f"For integral input tensors, argument {which} must not be a floating point "
-                f"number ({name} got {kind})"
-            )
-        if number is complex and not kind.is_complex:
-            raise RuntimeError(
-                f"For non-complex input tensors, argument {which} must not be a complex number "
-                f"({name} got {kind})"
+                f"value cannot be converted to type {kind.name} without overflow: {name} got a "
+                f"complex {which} for tensors of {kind}"
             )
 
 
 def scaled(x: Any, by: Any) -> Any:
-    """``x * by``, or ``x`` for None; for tensors and for arrays, whose type is kept."""
+    """``x * by``, or ``x`` for None; for tensors and for arrays, whose type is kept.
+
+    A fractional factor of integers is truncated, as PyTorch does in this family.
+    """
     if by is None:
         return x
+    if isinstance(by, float) and not isinstance(x, Tensor) and x.dtype.kind in "iu":
+        by = int(by)
     return x * by if isinstance(x, Tensor) else np.multiply(x, by).astype(x.dtype, copy=False)
 
 
@@ -234,7 +231,12 @@ class addr:
         kind = input._meta.dtype
         for x in (vec1, vec2):
             kind = dtypes.promote_types(kind, x._meta.dtype)
-        check_factors("addr", kind, beta, alpha)
+        for which, x in (("beta", beta), ("alpha", alpha)):
+            if isinstance(x, (float, complex)) and kind.category < dtypes.FLOATING:
+                raise RuntimeError(
+                    f"For integral input tensors, argument {which} must not be a floating point "
+                    f"number: addr got {x} for {kind}"
+                )
         tensors = [x.to(kind) for x in (input, vec1, vec2)]
         return apply(addr.operator, (*tensors, factor(beta), factor(alpha)))
 
