@@ -8,6 +8,7 @@ they are first used, so that ``import suiren`` stays quick.
 from __future__ import annotations
 
 import importlib as _importlib
+from math import e, inf, nan, pi  # noqa: F401
 from typing import Any as _Any
 
 from suiren import dtypes as _dtypes
@@ -83,13 +84,16 @@ for _name, _function in _operator.NAMESPACES["Tensor"].items():
 _python_operators.attach()
 globals().update(_operator.NAMESPACES["torch"])
 
+newaxis = None
+
 # Python's own names, bound last: nothing above may mean the builtins by them.
 bool = _dtypes.bool
 float = _dtypes.float32
 int = _dtypes.int32
 
-_LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "autograd", "random",
-         "cli", "serialization", "backends", "cuda", "amp", "jit", "testing", "types", "version")  # fmt: skip
+_LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "signal", "autograd", "random",
+         "cli", "serialization", "backends", "cuda", "amp", "jit", "testing", "types",
+         "version")  # fmt: skip
 # Functions whose modules are imported when they are first used.
 _LAZY_FUNCTIONS = {"save": "suiren.serialization", "load": "suiren.serialization"}
 

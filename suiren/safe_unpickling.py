@@ -32,6 +32,9 @@ def _bytearray(data: Any = b"", encoding: str = "latin1") -> bytearray:
     return bytearray(data)
 
 
+# What reading a damaged pickle runs into.
+_DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, struct.error)
+
 # What any data may name. The keys are "module.name".
 SAFE: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
@@ -88,7 +91,7 @@ class SafeUnpickler:
                 action(self)
         except (pickle.UnpicklingError, EOFError, MemoryError, RuntimeError, NotImplementedError):
             raise
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, struct.error) as error:
+        except _DAMAGE as error:
             raise pickle.UnpicklingError(f"the pickle is corrupted: {error}") from error
 
     # ---- reading

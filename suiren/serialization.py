@@ -19,176 +19,39 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from suiren import dtypes
+from suiren.checkpoint_parts import (
+    KINDS,
+    NAMES,
+    REBUILDERS,
+    UNTYPED,
+    LoadedStorage,
+    StorageKind,
+    rebuild_from_type,
+    rebuild_parameter,
+    rebuild_parameter_with_state,
+    rebuild_tensor,
+    rebuild_tensor_v3,
+    set_ordered_dict_state,
+)
 from suiren.device import device
 from suiren.dtypes import dtype
-from suiren.layouts import WORDS
 from suiren.nn import parameter as parameters
-from suiren.safe_unpickling import SAFE, SafeUnpickler
-from suiren.size import Size
+from suiren.safe_unpickling import SafeUnpickler
 from suiren.storage import Storage
 from suiren.storages import TypedStorage, UntypedStorage, contents
 from suiren.tensor import Tensor
-from suiren.tensor_protocol import tensor_at, user_attributes
+from suiren.tensor_protocol import user_attributes
 from suiren.trace import Value, meta
 
 _ALIGNMENT = 64  # of the storages in the file, so that it can be mapped into memory
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_WITHOUT_STORAGE_CLASS = ("uint16", "uint32", "uint64")
 
 
-class StorageKind:
-    """What a file calls ``torch.FloatStorage``: the dtype of a storage (None: bytes)."""
-
-    def __init__(self, kind: dtype | None):
-        self.dtype = kind
-
-
-_KINDS = {
-    f"{kind.letter_name}Storage": StorageKind(kind)
-    for kind in dtypes.ALL
-    if kind.name not in _WITHOUT_STORAGE_CLASS
-}
-_UNTYPED = StorageKind(None)
-
-# --------------------------------------------------------------------------
-# What pickles call: the functions that put tensors together again
-
-
-class LoadedStorage:
-    """A storage read from a file; its root takes the shape of the first tensor that fills it."""
-
-    def __init__(self, kind: dtype | None, data: np.ndarray):
-        self.dtype = kind
-        self.data = data  # uint8, owned
-        self.storage: Storage | None = None
-
-    def tensor(self, kind: dtype, offset: int, size: tuple, stride: tuple) -> Tensor:
-        """The tensor of these sizes and strides; raises RuntimeError where they do not fit."""
-        size, stride = _sizes(size), _sizes(stride)
-        if not isinstance(offset, int) or len(size) != len(stride):
-            raise RuntimeError(
-                f"invalid tensor in the file: offset {offset}, {size}, strides {stride}"
-            )
-        if self.storage is None:
-            self.storage = self._made(kind, offset, size, stride)
-        return tensor_at(self.storage, kind, offset, size, stride)
-
-    def _made(self, kind: dtype, offset: int, size: tuple, stride: tuple) -> Storage:
-        array = self.data.view(kind.numpy)
-        found = meta((array.size,), kind)
-        if offset == 0 and prod(size) == array.size and array.size:
-            order = sorted(range(len(size)), key=lambda d: -stride[d])
-            packed = array.reshape([size[d] for d in order])
-            laid_out = packed.transpose(np.argsort(order)) if order else packed
-            shown = meta(size, kind, strides=stride)
-            if all(
-                n == 1 or s == b // kind.itemsize
-                for n, s, b in zip(size, stride, laid_out.strides, strict=True)
-            ):
-                return Storage(Value(shown.flat, laid_out), shown)
-        return Storage(Value(found, array), found)
-
-
-def _sizes(given: Any) -> tuple[int, ...]:
-    if not isinstance(given, (tuple, list)) or not all(
-        type(n) is int and 0 <= n < 2**63 for n in given
-    ):
-        raise RuntimeError(f"invalid sizes or strides in the file: {given!r}")
-    return tuple(given)
-
-
-def _rebuild_tensor(
-    storage: Any, storage_offset: int, size: Any, stride: Any, requires_grad: bool = False,
-    backward_hooks: Any = None, metadata: Any = None,
-) -> Tensor:  # fmt: skip
-    if not isinstance(storage, LoadedStorage) or storage.dtype is None:
-        raise RuntimeError("invalid tensor in the file: it has no storage of a dtype")
-    made = storage.tensor(storage.dtype, storage_offset, size, stride)
-    return made.requires_grad_() if requires_grad else made
-
-
-def _rebuild_tensor_v3(
-    storage: Any, storage_offset: int, size: Any, stride: Any, requires_grad: bool,
-    backward_hooks: Any, kind: Any, metadata: Any = None,
-) -> Tensor:  # fmt: skip
-    if not isinstance(storage, LoadedStorage) or not isinstance(kind, dtype):
-        raise RuntimeError("invalid tensor in the file: it has no storage or no dtype")
-    made = storage.tensor(kind, storage_offset, size, stride)
-    return made.requires_grad_() if requires_grad else made
-
-
-def _rebuild_parameter(data: Any, requires_grad: bool, backward_hooks: Any) -> Tensor:
-    if not isinstance(data, Tensor):
-        raise RuntimeError("invalid parameter in the file: its data is no tensor")
-    return parameters.Parameter(data, bool(requires_grad))
-
-
-def _rebuild_parameter_with_state(
-    data: Any, requires_grad: bool, backward_hooks: Any, state: Any
-) -> Tensor:
-    made = _rebuild_parameter(data, requires_grad, backward_hooks)
-    _set_attributes(made, state)
-    return made
-
-
-def _rebuild_from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Tensor:
-    if not any(function is allowed for allowed in _REBUILDERS.values()):
-        raise pickle.UnpicklingError(f"a tensor is to be rebuilt by {function!r}: not allowed")
-    made = function(*arguments)
-    if not (isinstance(kind, type) and issubclass(kind, Tensor)):
-        raise pickle.UnpicklingError(f"a tensor of {kind!r} is to be rebuilt, no class of tensors")
-    if type(made) is not kind:
-        made = Tensor._make_subclass(kind, made, made.requires_grad)
-    if isinstance(state, tuple) and len(state) == 2:
-        state = {**(state[0] or {}), **(state[1] or {})}
-    _set_attributes(made, state)
-    return made
-
-
-def _set_attributes(tensor: Tensor, state: Any) -> None:
-    for name, value in (state or {}).items():
-        if not isinstance(name, str) or name.startswith("_") or hasattr(Tensor, name):
-            raise pickle.UnpicklingError(
-                f"the file sets the attribute {name!r} of a tensor, which is not a user's"
-            )
-        setattr(tensor, name, value)
-
-
-def _set_ordered_dict_state(target: OrderedDict, state: Any) -> None:
-    if not isinstance(state, dict):
-        raise pickle.UnpicklingError("the state of an OrderedDict must be a dict")
-    target.__dict__.update(state)
-
-
-_REBUILDERS: dict[str, Callable] = {
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
-}
-_NAMES: dict[str, Any] = {
-    **SAFE,
-    **_REBUILDERS,
-    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
-    "torch.Size": Size,
-    "torch.device": device,
-    "torch.Tensor": Tensor,
-    "torch._tensor.Tensor": Tensor,
-    "torch.nn.parameter.Parameter": parameters.Parameter,
-    "torch.nn.parameter.Buffer": parameters.Buffer,
-    "torch.storage.UntypedStorage": _UNTYPED,
-    "torch.UntypedStorage": _UNTYPED,
-    **{f"torch.{name}": kind for name, kind in _KINDS.items()},
-    **{f"torch.{kind.name}": kind for kind in dtypes.ALL},
-    "torch.serialization._get_layout": lambda name: WORDS[name.rpartition(".")[2]],
-}
 # --------------------------------------------------------------------------
 # Saving
 
@@ -217,7 +80,7 @@ def save(
     if not _use_new_zipfile_serialization:
         raise NotImplementedError("PyTorch's file format of before 1.6 is read but not written")
     if pickle_protocol != 2:
-        raise NotImplementedError(f"files are written with pickle protocol 2, not {pickle_protocol}")
+        raise NotImplementedError(f"files have pickle protocol 2, not {pickle_protocol}")
     if isinstance(f, (str, os.PathLike)):
         with _replaced(os.fspath(f)) as (file, name):
             _write(obj, file, name)
@@ -348,32 +211,32 @@ class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
             state = user_attributes(tensor)
             arguments: tuple = (tensor.detach(), tensor.requires_grad, OrderedDict())
             if state:
-                return _rebuild_parameter_with_state, (*arguments, state)
-            return _rebuild_parameter, arguments
+                return rebuild_parameter_with_state, (*arguments, state)
+            return rebuild_parameter, arguments
         m = tensor._meta
         place = (tensor.storage_offset(), tuple(m.shape), m.strides, tensor.requires_grad)
         nbytes = tensor._storage.meta.nbytes
-        kind = _KINDS.get(f"{m.dtype.letter_name}Storage")
+        kind = KINDS.get(f"{m.dtype.letter_name}Storage")
         if kind is None:
-            storage = self._reference(tensor, _UNTYPED, nbytes)
-            reduced = _rebuild_tensor_v3, (storage, *place, OrderedDict(), m.dtype)
+            storage = self._reference(tensor, UNTYPED, nbytes)
+            reduced = rebuild_tensor_v3, (storage, *place, OrderedDict(), m.dtype)
         else:
             storage = self._reference(tensor, kind, nbytes // m.dtype.itemsize)
-            reduced = _rebuild_tensor, (storage, *place, OrderedDict())
+            reduced = rebuild_tensor, (storage, *place, OrderedDict())
         state = user_attributes(tensor)
         if type(tensor) is Tensor and not state:
             return reduced
-        return _rebuild_from_type, (reduced[0], type(tensor), reduced[1], state)
+        return rebuild_from_type, (reduced[0], type(tensor), reduced[1], state)
 
 
-_FUNCTION = type(_sizes)
+_FUNCTION = type(save)
 _WRITTEN: dict[Any, tuple[str, str]] = {}
 
 
 def _written_name(obj: Any) -> tuple[str, str] | None:
     """The (module, name) under which files know a function, class or dtype of ours."""
     if not _WRITTEN:
-        for name, thing in _NAMES.items():
+        for name, thing in NAMES.items():
             module, _, short = name.rpartition(".")
             if module.startswith("torch") and name != "torch._utils._rebuild_tensor":
                 _WRITTEN.setdefault(thing, (module, short))
@@ -616,11 +479,11 @@ def _unpickled(file: Any, persistent_load: Callable[[Any], Any] | None, safe: bo
         " If you trust it, allow it with torch.serialization.add_safe_globals([...]), or load the "
         "file with weights_only=False, which lets it run any code."
     )
-    setters: dict[type, Callable[[Any, Any], None]] = {OrderedDict: _set_ordered_dict_state}
+    setters: dict[type, Callable[[Any, Any], None]] = {OrderedDict: set_ordered_dict_state}
     for thing in _user_globals.values():
         if isinstance(thing, type):
             setters[thing] = _set_user_state
-    names = {**_NAMES, **_user_globals}
+    names = {**NAMES, **_user_globals}
     try:
         return SafeUnpickler(file, names, persistent_load, setters, help).load()
     except pickle.UnpicklingError as error:
@@ -651,7 +514,7 @@ class _TrustingUnpickler(pickle.Unpickler):
         return self._load_storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        found = None if module in ("builtins", "__builtin__") else _NAMES.get(f"{module}.{name}")
+        found = None if module in ("builtins", "__builtin__") else NAMES.get(f"{module}.{name}")
         if found is not None and module != "_codecs":
             return found
         if module == "torch" or module.startswith("torch."):
@@ -686,7 +549,7 @@ def _load_legacy(file: Any, map_location: Any, safe: bool) -> Any:
         kinds[key] = (kind, location, count)
         return _Unread(kind)
 
-    names = {**_NAMES, **{name: _ignored for name in _REBUILDERS}}
+    names = {**NAMES, **{name: _ignored for name in REBUILDERS}}
     names["torch._tensor._rebuild_from_type_v2"] = _ignored
     if safe:
         SafeUnpickler(file, {**names, **_user_globals}, note, _IgnoredStates()).load()

@@ -24,6 +24,7 @@ LAYERS = [
     ["linalg", "special", "fft", "backends", "cuda", "amp"],
     ["nn"],
     ["safe_unpickling"],
+    ["checkpoint_parts"],
     ["serialization"],
     ["optim"],
     ["utils"],

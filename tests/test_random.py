@@ -1,4 +1,4 @@
-"""Random tensors: PyTorch's numbers from PyTorch's seeds, the generators, and the in-place fills."""
+"""Random tensors: PyTorch's numbers from PyTorch's seeds, generators, and in-place fills."""
 
 import copy
 import pickle

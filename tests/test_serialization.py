@@ -234,7 +234,8 @@ HOSTILE = {
     "numpy": b"\x80\x02cnumpy\nload\n.",
     "our own module": b"\x80\x02csuiren.serialization\nload\nX\x01\x00\x00\x00a\x85R.",
     "os via torch": b"\x80\x02ctorch.serialization\nos\n.",
-    "build on a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.",
+    "build on a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
+    b"}X\x01\x00\x00\x00aK\x01sb.",
     "build on a class": b"\x80\x02ctorch\nSize\n}X\x01\x00\x00\x00aK\x01sb.",
     "call of a dtype": b"\x80\x02ctorch\nfloat32\n)R.",
     "call of a number": b"\x80\x02K\x01)R.",

@@ -344,7 +344,7 @@ def _from(name: str, inputs: tuple[Tensor, ...], array: np.ndarray) -> Tensor:
 
 
 def _array(input: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(value_of(input).get())
+    return np.asarray(value_of(input).get(), order="C")
 
 
 @composite
