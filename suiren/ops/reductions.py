@@ -516,7 +516,7 @@ class logsumexp:
 
     >>> import suiren as torch
     >>> torch.tensor([1000., 1000.]).logsumexp(0)
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
 
     widen = True

@@ -69,6 +69,7 @@ class SequentialLR(_Composed):
     Source: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.SequentialLR.html
 
     Example:
+        >>> from suiren.optim.lr_scheduler import ExponentialLR, LinearLR
         >>> warmup = LinearLR(optimizer, start_factor=0.1, total_iters=5)
         >>> decay = ExponentialLR(optimizer, gamma=0.9)
         >>> scheduler = SequentialLR(optimizer, [warmup, decay], milestones=[5])
@@ -139,6 +140,7 @@ class ChainedScheduler(_Composed):
     https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ChainedScheduler.html
 
     Example:
+        >>> from suiren.optim.lr_scheduler import ConstantLR, ExponentialLR
         >>> warmup = ConstantLR(optimizer, factor=0.1, total_iters=20)
         >>> decay = ExponentialLR(optimizer, gamma=0.9)
         >>> scheduler = ChainedScheduler([warmup, decay])
