@@ -77,7 +77,7 @@ class Saved:
                 return self.leaf
             tensor = new_tensor(self.value, self.meta)
         node = owner if self.own else self.node
-        if node is not None:
+        if node is not None and tensor._meta.dtype.category >= 2:  # positions have no gradient
             tensor._grad_fn = node
             tensor._output_index = self.index
             tensor._requires_grad = True

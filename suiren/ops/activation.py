@@ -1,7 +1,7 @@
 """Activation functions: elementwise operators, each with its own node in the autograd graph.
 
-Formulas, defaults and the derivative at kinks follow PyTorch's "torch.nn.functional" page ("Non-linear
-activation functions"). Parameters such as slopes are run-time inputs, so changing one compiles
+Formulas, defaults and the derivative at kinks follow PyTorch's "torch.nn.functional" page
+("Non-linear activation functions"). Parameters such as slopes are run-time inputs, so changing one compiles
 nothing anew. Derivatives are written with operators and can be differentiated again.
 """
 

@@ -238,7 +238,9 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     warn_sizes(input, target)
     reduction = reduction_of(reduction)
     if delta <= 0:
-        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
+        raise RuntimeError(
+            f"huber_loss does not support non-positive values for delta, got {delta}"
+        )
     if weight is not None:
         input, target, weight = expand_tensors(input, target, weight)
         losses = apply(
@@ -485,7 +487,8 @@ class _nll_loss:
 
     def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
         shape = input_meta.shape
-        return _nll_gradient(grad, target, weight, result1, shape, reduction, ignore_index)
+        total = result1.detach()
+        return _nll_gradient(grad, target, weight, total, shape, reduction, ignore_index)
 
 
 def _picked(shape, target, weight, ignore_index, kind):
@@ -552,7 +555,8 @@ class _nll_loss2d:
 
     def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
         shape = input_meta.shape
-        return _nll_gradient(grad, target, weight, result1, shape, reduction, ignore_index)
+        total = result1.detach()
+        return _nll_gradient(grad, target, weight, total, shape, reduction, ignore_index)
 
 
 @composite(where=FUNCTIONAL, out=False)

@@ -198,7 +198,8 @@ def batch_norm(
     input: (batch, channels, ...); the other tensors (channels,) or None. In training the mean and
     the variance are the batch's own and move ``running_mean`` and ``running_var`` (in place) by
     ``momentum`` towards them, the variance with Bessel's correction; else the running ones are
-    used. Raises ValueError for one value per channel in training, RuntimeError for wrong sizes.
+    used. Raises ValueError for one value per channel in training and for an ``eps`` that is not
+    positive (in evaluation: negative), RuntimeError for wrong sizes.
     Source: torch.nn.functional.batch_norm.
     """
     shape = input._meta.shape
@@ -209,6 +210,9 @@ def batch_norm(
                 "Expected more than 1 value per channel when training, got input size "
                 f"{input.shape}"
             )
+    if eps <= 0 and (training or eps < 0):
+        rule = "positive during training" if training else "non-negative"
+        raise ValueError(f"batch_norm eps must be {rule}, but got {eps}")
     return _run_batch_norm(
         input, weight, bias, running_mean, running_var, training, momentum, eps
     )[0]

@@ -323,7 +323,9 @@ def _define_adaptive(axes: int):
         def grad_input(grad, input_meta, sizes):
             return gradient(grad, input_meta.shape)
 
-    @operator(where=(), name=f"adaptive_avg_pool{axes}d_gradient", node_name=node[:-1] + "Backward0")
+    @operator(
+        where=(), name=f"adaptive_avg_pool{axes}d_gradient", node_name=node[:-1] + "Backward0"
+    )
     class gradient:
         """The gradient of ``average`` by its input."""
 
@@ -369,6 +371,10 @@ _ADAPTIVE = {2: _define_adaptive(2), 3: _define_adaptive(3)}
 
 def _adaptive_sizes(name: str, input, output_size, axes: int) -> tuple[int, ...]:
     shape = input._meta.shape
+    if len(shape) <= axes and axes > 1 and isinstance(output_size, (tuple, list)):
+        raise ValueError(
+            f"Input dimension should be at least {axes + 1}: {name} got {list(shape)}"
+        )
     if len(shape) not in (axes + 1, axes + 2):
         raise RuntimeError(
             f"{name}(): Expected {axes + 1}D or {axes + 2}D tensor, but got {list(shape)}"
