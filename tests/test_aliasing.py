@@ -167,7 +167,7 @@ class Program:
         choices = [
             f"{name}.add_({number})", f"{name}.mul_({number})", f"{name}.add_({other})",
             f"{name}.mul_({other})", f"{name}.sub_({other}.detach())",
-            f"{name}.copy_({name} * 2)", f"{name}.copy_({name})",
+            f"{name}.copy_({name} * 2)",
             f"m.add({same}.detach(), {number}, out={name}.detach())",
             # writes by .data escape the version counter, and what PyTorch had saved changes
             f"m.mul({same}.data, {number}, out={name}.{'detach()' if x.requires_grad else 'data'})",
