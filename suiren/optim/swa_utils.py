@@ -174,7 +174,8 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         device: where inputs are moved before use; None leaves them.
 
     Example:
-        >>> update_bn(train_loader, averaged_model)
+        >>> averaged_model = AveragedModel(model)
+        >>> update_bn([input], averaged_model)
     """
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     norms = [module for module in model.modules() if isinstance(module, kinds)]

@@ -34,6 +34,7 @@ def swap_in_optimizer_params_and_state(
 
     Example:
         >>> others = [p.detach().clone() for p in model.parameters()]
+        >>> import copy
         >>> state = copy.deepcopy(optimizer.state_dict())
         >>> with swap_in_optimizer_params_and_state(optimizer, others, state):
         ...     optimizer.step()

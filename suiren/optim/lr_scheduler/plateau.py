@@ -42,7 +42,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     Example:
         >>> scheduler = ReduceLROnPlateau(optimizer, patience=3)
-        >>> scheduler.step(validation_loss)
+        >>> scheduler.step(0.25)  # the loss on the validation set
     """
 
     def __init__(
