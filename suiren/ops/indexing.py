@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -114,7 +115,8 @@ def _index_put_evaluate(input: Any, values: Any, *rest: Any) -> Any:
             values = np.broadcast_to(values, places.shape)
             np.add.at(input.reshape(-1), places.reshape(-1), values.reshape(-1))
     except IndexError:
-        raise _out_of_bounds(input.shape, dims, indices) from None
+        if input.size:  # else nothing is written
+            raise _out_of_bounds(input.shape, dims, indices) from None
     return input
 
 
@@ -206,6 +208,40 @@ def put_at(input: Tensor, dims: tuple, indices: tuple, values: Tensor, accumulat
 
 
 _index_one = index_operators(1)[0]
+
+# --------------------------------------------------------------------------
+# Bounds of indices that are computed already: an error then names the user's own line
+
+_ranges: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()
+
+
+def known_range(index: Tensor) -> tuple[int, int] | None:
+    """The least and the greatest index, if looking costs little; None otherwise."""
+    value = index._storage.value
+    if index._view is not None:
+        return None
+    if value is None:  # shared memory: it may change, so nothing is remembered
+        array = index._storage.pinned
+        return (int(array.min()), int(array.max())) if 0 < array.size <= 4096 else None
+    if value.buffer is None:
+        return None
+    found = _ranges.get(value)
+    if found is None:
+        array = value.buffer
+        if not 0 < array.size <= 65536:
+            return None
+        found = _ranges[value] = int(array.min()), int(array.max())
+    return found
+
+
+def _check_known(index: Tensor, dim: int, size: int) -> None:
+    found = known_range(index)
+    if found is not None and (found[0] < -size or found[1] >= size) and size:
+        wrong = found[0] if found[0] < -size else found[1]
+        raise IndexError(
+            f"index {wrong} is out of bounds for dimension {dim} with size {size}; indices go "
+            f"from {-size} to {size - 1}"
+        )
 
 # --------------------------------------------------------------------------
 # Reading what stands in the brackets
@@ -417,6 +453,12 @@ def _split(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]
     return found, advanced
 
 
+def _check_all_known(found: Tensor, advanced: list[tuple[int, Tensor]]) -> None:
+    if found._meta.numel:
+        for dim, index in advanced:
+            _check_known(index, dim, found._meta.shape[dim])
+
+
 def _check_mask(mask: Tensor, input: Tensor, place: int) -> None:
     shape = input._meta.shape
     for i, size in enumerate(mask._meta.shape):
@@ -455,10 +497,13 @@ def getitem(self, index):
     if isinstance(index, Tensor):
         m = index._meta
         if m.dtype is dtypes.int64 and m.ndim and self._meta.ndim:
+            if self._meta.numel:
+                _check_known(index, 0, self._meta.shape[0])
             return apply(_index_one, (self, index), ((0,),))
     found, advanced = _split(self, index)
     if advanced:
         dims, indices = zip(*advanced, strict=True)
+        _check_all_known(found, advanced)
         return take_at(found, dims, indices)
     return same_view(self) if found is self else found
 
@@ -479,6 +524,7 @@ def setitem(self, index, value):
         write_copy(found, value)
         return
     dims, indices = zip(*advanced, strict=True)
+    _check_all_known(found, advanced)
     if value._meta.dtype is not found._meta.dtype:
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got "

@@ -16,7 +16,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill, from_array
 from suiren.ops.elementwise import kept_layout
-from suiren.ops.indexing import checked_number
+from suiren.ops.indexing import checked_number, known_range
 from suiren.ops.views import (
     as_strided_scatter,
     diagonal,
@@ -62,6 +62,15 @@ def _check_bounds(index: np.ndarray, size: int, dim: int, error: type = RuntimeE
     if low < 0 or high >= size:
         wrong = int(low if low < 0 else high)
         raise error(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
+
+
+def _check_known(input: Tensor, index: Tensor, dim: int, error: type = RuntimeError) -> None:
+    found = known_range(index)
+    if found is not None:
+        size = _sizes(input._meta)[dim]
+        if found[0] < 0 or found[1] >= size:
+            wrong = found[0] if found[0] < 0 else found[1]
+            raise error(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
 
 
 def _rank(m) -> int:
@@ -134,6 +143,7 @@ class gather:
         _check_index(index, "gather")
         dim = wrap_dim(dim, input._meta.ndim)
         _check_places(input._meta, index._meta, dim, "gather")
+        _check_known(input, index, dim)
         return apply(gather.operator, (input, index), (dim,))
 
     def infer(input, index, dim):
@@ -176,6 +186,7 @@ class scatter_add:
         _check_same_dtype(input, src, "scatter", "src")
         dim = wrap_dim(dim, input._meta.ndim)
         _check_places(input._meta, index._meta, dim, "scatter_add", src._meta)
+        _check_known(input, index, dim)
         return apply(scatter_add.operator, (input, index, src), (dim,))
 
     def infer(input, index, src, dim):
@@ -319,6 +330,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     _check_places(
         input._meta, index._meta, dim, "scatter", src._meta if isinstance(src, Tensor) else None
     )
+    _check_known(input, index, dim)
     if reduce is not None:
         names = {"add": "sum", "multiply": "prod"}
         if reduce not in names:
@@ -485,6 +497,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     _check_same_dtype(input, src, "scatter", "src")
     dim = wrap_dim(dim, input._meta.ndim)
     _check_places(input._meta, index._meta, dim, "scatter_reduce", src._meta)
+    _check_known(input, index, dim)
     attributes = (dim, reduce, bool(include_self))
     return apply(scatter_reduced.operator, (input, index, src), attributes)
 
@@ -526,6 +539,7 @@ class index_select:
                 "index_select(): Index to scalar can have only 1 value, got "
                 f"{index._meta.numel} value(s)"
             )
+        _check_known(input, index, dim, IndexError)
         return apply(index_select.operator, (input, index), (dim,))
 
     def infer(input, index, dim):
@@ -620,6 +634,7 @@ def index_add(input, dim, index, source, *, alpha=1):
         )
     dim = wrap_dim(dim, input._meta.ndim)
     _check_slices(input, dim, index, source, "index_add")
+    _check_known(input, index, dim, IndexError)
     if alpha != 1:
         source = source * checked_number(alpha, source._meta.dtype)
     return apply(index_added.operator, (input, index, source), (dim,))
@@ -663,6 +678,7 @@ def index_copy(input, dim, index, source):
             f"{input._meta.dtype} and (source) {source._meta.dtype}"
         )
     _check_slices(input, dim, index, source, "index_copy")
+    _check_known(input, index, dim, IndexError)
     return apply(index_copied.operator, (input, index, source), (dim,))
 
 
@@ -769,6 +785,7 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
         raise RuntimeError("index_reduce_(): self and source expected to have the same dtype")
     dim = wrap_dim(dim, input._meta.ndim)
     _check_slices(input, dim, index, source, "index_reduce")
+    _check_known(input, index, dim, IndexError)
     attributes = (dim, reduce, bool(include_self))
     return apply(index_reduced.operator, (input, index, source), attributes)
 
