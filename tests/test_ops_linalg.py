@@ -1,6 +1,7 @@
 """Linear algebra and Fourier transforms: what defines each result, gradients, errors."""
 
 import pytest
+
 import suiren as torch
 
 LA = torch.linalg

@@ -1,6 +1,7 @@
 """Products: values, gradients, printed gradient nodes and errors, against recorded numbers."""
 
 import pytest
+
 import suiren as torch
 
 F = torch.nn.functional
