@@ -91,9 +91,9 @@ bool = _dtypes.bool
 float = _dtypes.float32
 int = _dtypes.int32
 
-_LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "signal", "masked", "autograd",
-         "random", "cli", "serialization", "backends", "cuda", "amp", "jit", "testing", "types",
-         "version")  # fmt: skip
+_LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "signal", "masked",
+         "autograd", "random", "cli", "serialization", "backends", "cuda", "amp", "jit", "testing",
+         "types", "version")  # fmt: skip
 # Functions whose modules are imported when they are first used.
 _LAZY_FUNCTIONS = {
     "save": "suiren.serialization",
