@@ -296,6 +296,8 @@ class log10:
 class log1p:
     """``log(1 + input)`` without loss of precision near zero. Source: torch.log1p."""
 
+    node_name = "Log1PBackward0"
+
     def evaluate(input):
         return np.log1p(input)
 

@@ -66,7 +66,11 @@ class pow_:
                     "Integers to negative integer powers are not allowed: pow got an exponent of "
                     f"{exponent} for a tensor of {input._meta.dtype}; use float_power"
                 )
-        return apply(pow_.operator, (input, exponent))
+        result = apply(pow_.operator, (input, exponent))
+        node = result._grad_fn
+        if node is not None and isinstance(exponent, Tensor):  # PyTorch has a node for each form
+            node.label = "PowBackward1" if isinstance(input, Tensor) else "PowBackward2"
+        return result
 
     def evaluate(input, exponent):
         if exponent.__class__ in (int, float):

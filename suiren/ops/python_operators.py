@@ -59,6 +59,13 @@ def _changing(function: Callable, name: str) -> Callable:
     return method
 
 
+def _divided_by(reciprocal: Callable) -> Callable:
+    def divide(other, self):
+        return reciprocal(self) * other
+
+    return divide
+
+
 def attach() -> None:
     """Gives Tensor Python's operator methods, from the functions registered by now."""
     methods: dict[str, Any] = NAMESPACES["Tensor"]
@@ -75,9 +82,11 @@ def attach() -> None:
     for name, function_name in UNARY.items():
         if function_name in methods:
             _set(f"__{name}__", methods[function_name])
+    if "reciprocal" in methods:  # PyTorch divides a number by a tensor in two steps
+        _set("__rtruediv__", _reflected(_divided_by(methods["reciprocal"])))
     if "div" in methods:  # Python 2's names, which PyTorch still has
         _set("__div__", _forward(methods["div"]))
-        _set("__rdiv__", _reflected(methods["div"]))
+        _set("__rdiv__", Tensor.__rtruediv__)
 
 
 def _set(name: str, method: Callable) -> None:
