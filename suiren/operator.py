@@ -28,6 +28,7 @@ from typing import Any
 from suiren import dtypes
 from suiren.trace.meta import Meta
 
+_TAKES_ANY_NUMBER = 0x04  # inspect.CO_VARARGS, without importing inspect
 MAX_PLANS = 8192  # remembered inferences of one operator; then it starts afresh
 
 
@@ -296,6 +297,7 @@ def register(
     """Puts a function and its forms into the namespaces."""
     names = _parameter_names(function, name)
     axes = any(n in names for n in ("dim", "dims", "keepdim"))
+    function = _with_sizes_by_name(function)
     for space in where:
         shown = function
         if space != "Tensor" and out and "out" not in names:
@@ -313,6 +315,22 @@ def register(
                 NAMESPACES["Tensor"][key + "_"] = changed
                 if "torch" in where:
                     NAMESPACES["torch"].setdefault(key + "_", changed)
+
+
+def _with_sizes_by_name(function: Callable) -> Callable:
+    """``zeros(*size)`` takes ``size=(2, 3)`` too: sizes given one by one or as one keyword."""
+    code: Any = getattr(function, "__code__", None)
+    if not code.co_flags & _TAKES_ANY_NUMBER:
+        return function
+    name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(function)
+    def called(*args, **kwargs):
+        if name in kwargs:
+            args = (*args, kwargs.pop(name))
+        return function(*args, **kwargs)
+
+    return called
 
 
 def _with_synonyms(function: Callable) -> Callable:
