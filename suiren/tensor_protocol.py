@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes, layouts, legacy
-from suiren.autograd import graph
 from suiren.dtypes import dtype
 from suiren.operator import NAMESPACES
 from suiren.ops.creation import from_array
@@ -297,8 +296,6 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
     shown = self.view_as(self) if self.requires_grad else alias(self)
     made = _new(cls)
     made.__dict__.update(shown.__dict__)
-    if made._grad_fn is not None:
-        graph.rebind_results(made._grad_fn, made)
     return made
 
 

@@ -257,11 +257,13 @@ def _assign_with_history(target: Tensor, result: Tensor) -> None:
     if base is None:
         _write_value(target, result)
         _count_write(target)
+        graph.rebind_results(result, target)
         _take_history(target, result)
         return
     new_base = _scatter(_steps_to(target, target._view.start), result, _with_history(base))
     _write_value(base, new_base)
     _count_write(target)
+    graph.rebind_results(result, target)
     _rebase(target, new_base)
 
 
@@ -307,7 +309,6 @@ def _take_history(target: Tensor, result: Tensor) -> None:
     target._grad_fn = result._grad_fn
     target._output_index = result._output_index
     target._requires_grad = True
-    graph.rebind_results(result._grad_fn, target)
     graph.move_retained(target, *before)
 
 

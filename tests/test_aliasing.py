@@ -86,7 +86,7 @@ class Program:
         elif what < 0.97:
             self.run(f"t{i} * {r.choice((2.0, -1.0))}")
         else:
-            self.run(f"t{i} * t{i}")
+            self.run(r.choice((f"t{i} * t{i}", f"t{i}.relu()", f"t{i}.abs()")))
 
     def alone(self, x) -> bool:
         """Whether no other tensor shares the memory."""
@@ -171,7 +171,7 @@ class Program:
             f"m.add({same}.detach(), {number}, out={name}.detach())",
             # writes by .data escape the version counter, and what PyTorch had saved changes
             f"m.mul({same}.data, {number}, out={name}.{'detach()' if x.requires_grad else 'data'})",
-            f"{name}.neg_()",
+            f"{name}.neg_()", f"{name}.relu_()", f"{name}.abs_()", f"{name}.clamp_(min={number})",
         ]
         if 0 not in x.stride():  # else PyTorch fills, but its gradient fails
             choices += [f"{name}.zero_()", f"{name}.fill_({number})", f"{name}.copy_({other})"]
@@ -312,6 +312,8 @@ def same_node(theirs: str, ours: str) -> bool:
         return True
     if "Fill" in theirs or "Copy" in theirs:  # x[0] = 1 is one or the other
         return "Fill" in ours or "Copy" in ours
+    if "Clamp" in theirs:
+        return "Clamp" in ours
     return theirs.replace("WithSizes", "") == ours
 
 

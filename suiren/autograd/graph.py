@@ -497,11 +497,12 @@ class _Unchanging:
     version = 0
 
 
-def rebind_results(node: Node, tensor: Tensor) -> None:
-    """After an in-place operation: the result that ``node`` saved now lives in ``tensor``."""
+def rebind_results(result: Tensor, target: Tensor) -> None:
+    """After an in-place operation: the result that its node saved lives in ``target`` now."""
+    node = result._grad_fn
     for saved in node.saved_results if isinstance(node, OperatorNode) else ():
-        if saved is not None and saved.index == tensor._output_index:
-            saved.counter = tensor._counter or tensor._storage
+        if saved is not None and saved.index == result._output_index:
+            saved.counter = target._counter or target._storage
             saved.version = saved.counter.version
 
 
