@@ -62,14 +62,18 @@ CPU = device("cpu")
 
 
 def check_available(where: device | str | int | None) -> device:
-    """The device to compute on; raises RuntimeError for one that this machine's Suiren lacks."""
+    """The device to compute on.
+
+    Raises AssertionError for CUDA, as a PyTorch built without it, and NotImplementedError for the
+    other devices that PyTorch knows.
+    """
     if where is None:
         return CPU
     found = where if isinstance(where, device) else device(where)
     if found.type == "cpu":
         return CPU
     if found.type == "cuda":
-        raise RuntimeError(
+        raise AssertionError(  # PyTorch's type for this
             "Torch not compiled with CUDA enabled: Suiren computes on the CPU; "
             "use device='cpu' (torch.cuda.is_available() says False)"
         )

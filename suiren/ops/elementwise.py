@@ -66,6 +66,19 @@ def result_type_of(metas: Sequence[Any]) -> dtype:
     return found
 
 
+@registry.composite(where=("torch",), out=False)
+def result_type(tensor1, tensor2):
+    """The dtype of an elementwise result of these tensors or numbers. Source: torch.result_type.
+
+    >>> import suiren as torch
+    >>> torch.result_type(torch.tensor([1, 2], dtype=torch.int32), 1.0)
+    torch.float32
+    """
+    return result_type_of(
+        [x._meta if isinstance(x, Tensor) else x.__class__ for x in (tensor1, tensor2)]
+    )
+
+
 def _join(a: dtype | None, b: dtype) -> dtype:
     return b if a is None else dtypes.promote_types(a, b)
 
