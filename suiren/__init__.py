@@ -101,6 +101,12 @@ _LAZY_FUNCTIONS = {
     "autocast": "suiren.amp",
     "is_autocast_enabled": "suiren.amp",
 }
+_LAZY_FUNCTIONS |= dict.fromkeys(
+    ("channel_shuffle", "conv_tbc", "cosine_embedding_loss", "hinge_embedding_loss",
+     "instance_norm", "margin_ranking_loss", "native_channel_shuffle", "pairwise_distance",
+     "poisson_nll_loss", "rms_norm", "triplet_margin_loss"),
+    "suiren.nn.functional.in_torch",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:
