@@ -21,7 +21,7 @@ LAYERS = [
     ["layouts", "settings", "storages", "tensor_methods", "tensor_numpy"],
     ["legacy"],
     ["tensor_protocol"],
-    ["linalg", "special", "fft", "backends", "amp"],
+    ["linalg", "special", "fft", "masked", "backends", "amp"],
     ["cuda"],
     ["nn"],
     ["safe_unpickling"],

@@ -1,8 +1,8 @@
-"""Sorting and what needs order: sort, topk, median, mode, quantiles.
+"""Sorting and what needs order: sort, topk, kthvalue, median, mode.
 
 NaN counts as larger than every number, as in PyTorch. Equal elements keep their order (PyTorch
-promises that only for ``stable=True``). Looking things up in sorted sequences and distinct
-elements are in ``searching.py``. Source: torch.sort, topk, kthvalue, median, mode, quantile.
+promises that only for ``stable=True``). Quantiles are in ``quantiles.py``, distinct elements and
+places in sorted sequences in ``searching.py``. Source: torch.sort, topk, kthvalue, median, mode.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 
 from suiren import dtypes, return_types
 from suiren.dispatch import apply
-from suiren.operator import NAMESPACES, composite, operator
+from suiren.operator import composite, operator
 from suiren.ops.max_min import at_index_gradient, taken
 from suiren.ops.reductions import check_not_empty, reduced_meta
 from suiren.ops.views import full_like_meta, wrap_dim
-from suiren.tensor import Tensor
 from suiren.trace import meta
+from suiren.views import write_out
 
 
 def sorted_order(x: np.ndarray, dim: int, descending: bool) -> np.ndarray:
@@ -93,6 +93,11 @@ def sort(input, *args, dim=-1, descending=False, stable=False):
     """
     dim, descending = _sort_arguments("sort", args, dim, descending)
     return return_types.sort(_sort(input, dim, descending))
+
+
+def sorted_values(input, dim: int):
+    """The values sorted along ``dim``, without the named pair."""
+    return _sort(input, dim, False)[0]
 
 
 @composite
@@ -288,7 +293,7 @@ class _kthvalue:
 
 
 @composite
-def kthvalue(input, k, dim=-1, keepdim=False):
+def kthvalue(input, k, dim=-1, keepdim=False, *, out=None):
     """(values, indices) of the ``k``-th smallest element along ``dim``, counted from 1.
 
     Raises RuntimeError if there is no such element. Source: torch.kthvalue.
@@ -299,6 +304,13 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     values=tensor(3),
     indices=tensor(2))
     """
+    if out is not None:
+        if any(target._storage is input._storage for target in out):
+            raise RuntimeError(
+                "unsupported operation: kthvalue() got its input in out=, some elements of both "
+                "refer to a single memory location; clone() the input"
+            )
+        return write_out(out, kthvalue, (input, k, dim, keepdim), {})
     m = input._meta
     dim = wrap_dim(dim, m.ndim)
     if m.ndim:
@@ -511,132 +523,5 @@ def mode(input, dim=-1, keepdim=False):
     return _mode(input, dim, bool(keepdim))
 
 
-# --------------------------------------------------------------------------
-# Quantiles
-
-
-_INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
-
-
-def _quantile(name, input, q, dim, keepdim, interpolation, ignore_nan):
-    m = input._meta
-    if isinstance(q, Tensor):
-        if q._meta.ndim > 1:
-            raise RuntimeError(f"{name}() q must be a scalar or 1D tensor, got {list(q.shape)}")
-        if q._meta.dtype is not m.dtype:
-            raise RuntimeError(
-                f"{name}() q tensor must be same dtype as the input tensor, got {q._meta.dtype} "
-                f"for an input of {m.dtype}"
-            )
-    elif isinstance(q, (int, float)) and not isinstance(q, bool):
-        if not 0 <= q <= 1:
-            raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
-    else:
-        raise TypeError(
-            f"{name}() received an invalid combination of arguments - got q of type "
-            f"{type(q).__name__}; q must be a float or a tensor"
-        )
-    if not m.numel:
-        raise RuntimeError(f"{name}() input tensor must be non-empty, got shape {list(m.shape)}")
-    if m.dtype not in (dtypes.float32, dtypes.float64):
-        raise RuntimeError(
-            f"{name}() input tensor must be either float or double dtype, got {m.dtype}"
-        )
-    if interpolation not in _INTERPOLATIONS:
-        raise RuntimeError(
-            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, "
-            f"but got {interpolation}"
-        )
-    if dim is None:
-        ordered, axis = input.reshape(-1), 0
-    else:
-        axis = wrap_dim(dim, m.ndim)
-        ordered = input if m.ndim else input.reshape(1)
-    ordered = _sort(ordered.transpose(axis, -1), -1, False)[0]  # ..., size
-    result = _between(ordered, _levels(q, m), interpolation, ignore_nan)  # ..., levels
-    if dim is not None and m.ndim:
-        if keepdim:  # the reduced dimension back in place, before the levels
-            result = result.unsqueeze(-2).transpose(axis, -2)
-        else:
-            result = _moved_back(result, axis, m.ndim)
-    elif keepdim:
-        result = result.reshape([1] * m.ndim + [-1])
-    else:
-        result = result.reshape(-1)
-    if isinstance(q, Tensor) and q._meta.ndim:
-        last = result._meta.ndim - 1
-        return result.permute([last, *range(last)])
-    return result.squeeze(-1)
-
-
-def _moved_back(result, axis: int, ndim: int):
-    # transposing with the last dimension left the others out of order: dimension ndim - 1 now
-    # stands at `axis` of the first ndim - 1 ones
-    if axis == ndim - 1:
-        return result
-    order = list(range(ndim - 1))
-    moved = order.pop(axis)
-    return result.permute([*order, moved, ndim - 1])
-
-
-def _levels(q, m):
-    if isinstance(q, Tensor):
-        return q.reshape(-1)
-    return NAMESPACES["torch"]["tensor"]([q], dtype=m.dtype)
-
-
-def _between(ordered, q, interpolation, ignore_nan):
-    # NaN sorts last. With NaN not ignored, its presence makes the rank that of the last element.
-    last = ordered._meta.shape[-1] - 1
-    nan = ordered.detach().isnan()
-    if ignore_nan:
-        count = nan.logical_not().sum(-1, True)
-        ranks = q * (count - 1).to(q._meta.dtype)
-        ranks = ranks.clamp(min=0)
-    else:
-        ranks = q * last
-        shape = (*ordered._meta.shape[:-1], q._meta.shape[0])
-        ranks = ranks.expand(shape).masked_fill(nan.any(-1, True), last)
-    if interpolation == "lower":
-        ranks = ranks.floor()
-    elif interpolation == "higher":
-        ranks = ranks.ceil()
-    elif interpolation == "nearest":
-        ranks = ranks.round()
-    below = ranks.detach().long()
-    values = ordered.gather(-1, below)
-    if interpolation in ("linear", "midpoint"):
-        above = ordered.gather(-1, ranks.detach().ceil().long())
-        part = ranks - below if interpolation == "linear" else 0.5
-        values = values + (above - values) * part
-    return values
-
-
-@composite
-def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-    """The ``q``-quantiles of all elements or along ``dim``; NaN where there is a NaN.
-
-    ``q`` is a number or a 1-dimensional tensor of the input's dtype with values from 0 to 1; the
-    result then has its dimension in front. ``interpolation`` between two elements: linear, lower,
-    higher, midpoint or nearest. Source: torch.quantile.
-
-    >>> import suiren as torch
-    >>> torch.quantile(torch.tensor([0., 1., 2., 3.]), 0.5)
-    tensor(1.5000)
-    """
-    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
-
-
-@composite
-def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-    """:func:`torch.quantile` of the elements that are not NaN. Source: torch.nanquantile.
-
-    >>> import suiren as torch
-    >>> torch.nanquantile(torch.tensor([0., float("nan"), 2.]), 0.5)
-    tensor(1.)
-    """
-    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
-
-
-__all__ = ["argsort", "kthvalue", "median", "mode", "msort", "nanmedian", "nanquantile",
-           "quantile", "sort", "sorted_order", "topk"]  # fmt: skip
+__all__ = ["argsort", "kthvalue", "median", "mode", "msort", "nanmedian", "sort", "sorted_order",
+           "sorted_values", "topk"]  # fmt: skip
