@@ -71,6 +71,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning")  # PyTorch's own
 @pytest.mark.parametrize("name, args", LAYERS)
 def test_layers_start_as_torchs(name, args):
     """Names, order and values of the whole state; one draw more or less would show in all."""

@@ -214,6 +214,7 @@ def label(case):
     return f"{name}{args}{''.join(f',{k}={v}' for k, v in kwargs.items())}"
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # PyTorch's own
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("case", LAYERS, ids=label)
 def test_layer_agrees_with_torch(case, training):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import suiren
+from suiren.autograd.function import Function
 from suiren.nn import functional as F
 from suiren.nn import init
 from suiren.nn.modules.module import Module
@@ -38,10 +39,11 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """The older LocalResponseNorm of (batch, channels, height, width), with PyTorch's flaw.
+    """The older LocalResponseNorm of (batch, channels, height, width), with PyTorch's flaws.
 
     Its running sum over channels never drops the first one: from channel (size + 1) // 2 on, the
-    square of channel 0 counts although it is outside the window; no gradient flows through it.
+    square of channel 0 counts although it is outside the window. Its gradient knows nothing of
+    that, and takes its sum over the channels (size + 1) // 2 below to (size - 1) // 2 - 1 above.
     Use LocalResponseNorm in new models.
     """
 
@@ -52,18 +54,43 @@ class CrossMapLRN2d(LocalResponseNorm):
         if input.dim() != 4:
             raise ValueError(
                 f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
-        reach = (self.size + 1) // 2  # the window has 2 * reach - 1 channels
+        return _CrossMapNorm.apply(input, self.size, self.alpha, self.beta, self.k)
+
+
+class _CrossMapNorm(Function):
+    """input / scale ** beta, with scale = k + alpha / size * (sum of squares over channels)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, size: int, alpha: float, beta: float, k: float
+    ) -> Tensor:
+        reach = (size + 1) // 2  # the window has 2 * reach - 1 channels
+        total = _sum_over_channels(input * input, reach - 1, reach - 1)
         channels = input.shape[1]
-        squares = (input * input).flatten(2).unsqueeze(1)  # batch, 1, channels, places
-        padded = F.pad(squares, (0, 0, reach - 1, reach - 1))
-        width = 2 * reach - 1
-        total = F.avg_pool2d(padded, (width, 1), stride=1) * width
-        total = total.reshape(input.shape)
         if channels > reach:
-            stale = (input[:, :1] * input[:, :1]).detach()
             late = (suiren.arange(channels, device=input.device) >= reach).view(1, -1, 1, 1)
-            total = total + stale * late
-        return input * (self.k + self.alpha / self.size * total).pow(-self.beta)
+            total = total + input[:, :1] * input[:, :1] * late
+        scale = k + alpha / size * total
+        output = input * scale.pow(-beta)
+        ctx.save_for_backward(input, output, scale)
+        ctx.size, ctx.alpha, ctx.beta = size, alpha, beta
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        input, output, scale = ctx.saved_tensors
+        below = min(ctx.size - (ctx.size - 1) // 2, ctx.size - 1)
+        total = _sum_over_channels(grad * output / scale, below, ctx.size - 1 - below)
+        factor = 2 * ctx.alpha * ctx.beta / ctx.size
+        return grad * scale.pow(-ctx.beta) - factor * input * total, None, None, None, None
+
+
+def _sum_over_channels(input: Tensor, below: int, above: int) -> Tensor:
+    """At each channel the sum of those from `below` before to `above` after it."""
+    width = below + above + 1
+    planes = input.flatten(2).unsqueeze(1)  # batch, 1, channels, places
+    padded = F.pad(planes, (0, 0, below, above))
+    return (F.avg_pool2d(padded, (width, 1), stride=1) * width).reshape(input.shape)
 
 
 class LayerNorm(Module):
