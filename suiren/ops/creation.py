@@ -53,6 +53,8 @@ def _nested(data: Any) -> tuple[tuple[int, ...], list]:
         return (), [data]
     if isinstance(data, np.ndarray):
         return data.shape, list(data.reshape(-1))
+    if any(isinstance(item, str) for item in data):
+        raise ValueError("too many dimensions 'str': strings are no numbers")
     leaves: list = []
     first: tuple[int, ...] | None = None
     for i, item in enumerate(data):
@@ -87,9 +89,7 @@ def _leaf(x: Any) -> Any:
     for convert in ("__index__", "__float__", "__complex__"):
         if hasattr(x, convert):
             return getattr(x, convert)()
-    raise TypeError(
-        "not a sequence" if x is None else f"new(): invalid data type '{type(x).__name__}'"
-    ) if x is not None else RuntimeError(f"Could not infer dtype of {type(x).__name__}")
+    raise RuntimeError(f"Could not infer dtype of {type(x).__name__}: it is no number")
 
 
 def array_of(data: Any, wanted: dtype | None) -> np.ndarray:
@@ -102,6 +102,8 @@ def array_of(data: Any, wanted: dtype | None) -> np.ndarray:
         return _converted(np.array(data), wanted or kind)
     if hasattr(data, "__array__"):
         return array_of(np.asarray(data), wanted)
+    if isinstance(data, (dict, set, frozenset)):
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     shape, leaves = _nested(data)
     kinds = {type(x) for x in leaves}
     if not kinds <= _PLAIN:
@@ -134,21 +136,33 @@ def _inferred(kinds: set[type], inner: list[dtype]) -> dtype:
 def _filled(leaves: list, shape: tuple[int, ...], wanted: dtype, kinds: set[type]) -> np.ndarray:
     kind = wanted.numpy
     if complex in kinds and not wanted.is_complex and wanted is not dtypes.bool:
-        raise RuntimeError(
-            f"value cannot be converted to type {wanted} without overflow: complex numbers need a "
-            "complex dtype"
-        )
+        raise TypeError(f"must be real number, not complex: {wanted} holds no complex numbers")
     if wanted.category == dtypes.INTEGER:
-        leaves = [int(x) for x in leaves]
+        if float in kinds:
+            from suiren.ops.indexing import checked_number
+
+            leaves = [checked_number(x, wanted) for x in leaves]
         try:
             return np.array(leaves, dtype=kind).reshape(shape)
         except OverflowError:
-            if wanted is dtypes.int64 or any(not -(2**63) <= x < 2**64 for x in leaves):
-                raise RuntimeError("Overflow when unpacking long long") from None
-            return np.array(leaves, dtype=np.int64).astype(kind).reshape(shape)
+            return _wide(leaves, wanted).reshape(shape)
     if wanted is dtypes.bfloat16:
         return np.array(leaves, dtype=np.float32).astype(kind).reshape(shape)
     return np.array(leaves, dtype=kind).reshape(shape)
+
+
+def _wide(leaves: list, wanted: dtype) -> np.ndarray:
+    """Integers some of which the type does not hold: negative ones wrap in unsigned types."""
+    least, most = min(leaves), max(leaves)
+    if wanted is dtypes.int64 or least < -(2**63) or most >= 2**64:
+        raise ValueError(f"Overflow when unpacking long long: {most if most > 0 else least}")
+    bits = 8 * wanted.itemsize
+    if most >= 2**bits or wanted.is_signed or least <= -(2**bits):
+        raise RuntimeError(
+            f"value cannot be converted to type {wanted} without overflow: "
+            f"{most if most >= 2 ** (bits - wanted.is_signed) else least}"
+        )
+    return np.array([x % 2**bits for x in leaves], dtype=wanted.numpy)
 
 
 def _converted(array: np.ndarray, wanted: dtype) -> np.ndarray:

@@ -454,7 +454,7 @@ def _split(input: Tensor, index: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]
 
 
 def _check_all_known(found: Tensor, advanced: list[tuple[int, Tensor]]) -> None:
-    if found._meta.numel:
+    if found._meta.numel and all([index._meta.numel for _, index in advanced]):
         for dim, index in advanced:
             _check_known(index, dim, found._meta.shape[dim])
 
@@ -476,6 +476,47 @@ def _places(mask: Tensor) -> tuple[Tensor, ...]:
 # --------------------------------------------------------------------------
 # The brackets
 
+# The view steps of an index of numbers, slices, None and ..., by Meta and index.
+_plans: dict[tuple, tuple[tuple, int]] = {}
+
+
+def _basic_key(index: Any) -> tuple | None:
+    """A hashable form of an index without index tensors; None for any other."""
+    key = []
+    for item in index if index.__class__ is tuple else (index,):
+        kind = item.__class__
+        if kind is int or item is None or item is Ellipsis:
+            key.append(item)
+        elif kind is slice:
+            start, stop, step = item.start, item.stop, item.step
+            for x in (start, stop, step):
+                if x is not None and x.__class__ is not int:
+                    return None
+            key.append((start, stop, step))
+        else:
+            return None
+    return tuple(key)
+
+
+def _basic(self: Tensor, index: Any, key: tuple) -> Tensor:
+    plan = _plans.get((self._meta, key))
+    if plan is None:
+        found, _ = _split(self, index)
+        if found is self:
+            return same_view(self)
+        known = 0 if self._view is None else len(self._view.steps)
+        if len(_plans) > 10000:
+            _plans.clear()
+        steps = found._view.steps[known:]
+        _plans[self._meta, key] = steps, offset_of(found) - offset_of(self)
+        return found
+    steps, moved = plan
+    offset = offset_of(self) + moved
+    found = self
+    for operator, attributes, seen in steps:
+        found = make_view(operator, found, attributes, seen, offset)
+    return found
+
 
 @composite(where=("Tensor",), name="__getitem__")
 def getitem(self, index):
@@ -491,15 +532,15 @@ def getitem(self, index):
     kind = index.__class__
     if kind is int:
         return _select_first(self, index)
-    if kind is slice:
-        found = _cut(self, 0, index)
-        return same_view(self) if found is self else found
     if isinstance(index, Tensor):
         m = index._meta
         if m.dtype is dtypes.int64 and m.ndim and self._meta.ndim:
             if self._meta.numel:
                 _check_known(index, 0, self._meta.shape[0])
             return apply(_index_one, (self, index), ((0,),))
+    key = _basic_key(index)
+    if key is not None:
+        return _basic(self, index, key)
     found, advanced = _split(self, index)
     if advanced:
         dims, indices = zip(*advanced, strict=True)

@@ -200,8 +200,7 @@ def meshgrid(*tensors, indexing=None):
     for i, x in enumerate(given):
         own = [1] * len(given)
         own[i] = shape[i]
-        grid = reshape(x, own).expand(shape)
-        found.append(grid.transpose(0, 1) if swap else grid)
+        found.append(reshape(x, own).expand(shape))
     return tuple([found[i] for i in order])
 
 
