@@ -46,7 +46,7 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Restarts from this seed and returns the generator.
 
-        Raises ValueError outside [-2**63, 2**64), as torch does with RuntimeError for overflow.
+        Raises ValueError outside [-2**63, 2**64), RuntimeError for what is no integer.
         """
         number = _as_seed(seed)
         with self.lock:
@@ -112,9 +112,7 @@ def _as_seed(seed: Any) -> int:
         return seed.__index__()
     except (AttributeError, TypeError):
         pass
-    if isinstance(seed, float):  # torch.manual_seed(0.0) is taken as well
-        return int(seed)
-    raise TypeError(f"manual_seed expected a long, but got {type(seed).__name__}")
+    raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
 
 
 default_generator = Generator()

@@ -48,6 +48,12 @@ def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
+def _shape(given: Any, name: str) -> tuple[int, ...]:
+    if given == ():  # () as a keyword is a shape, no arguments are none
+        raise TypeError(f"{name}() received no arguments: give a size")
+    return _checked(sizes_of(given))
+
+
 def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
     return from_array(array, requires_grad)
 
@@ -132,7 +138,8 @@ def rand(*size, generator=None, names=None, dtype=None, layout=None, device=None
     tensor([0.4963, 0.7682, 0.0885])
     """
     kind = options(dtype, device, layout)
-    return _made(_uniform(_checked(sizes_of(size)), 0, 1, kind, generator, "rand"), requires_grad)
+    shape = _shape(size, "rand")
+    return _made(_uniform(shape, 0, 1, kind, generator, "rand"), requires_grad)
 
 
 @composite(where=("torch",))
@@ -140,7 +147,8 @@ def randn(*size, generator=None, names=None, dtype=None, layout=None, device=Non
           requires_grad=False, pin_memory=False):  # fmt: skip
     """Normal numbers of mean 0 and variance 1. Source: torch.randn."""
     kind = options(dtype, device, layout)
-    return _made(_normal(_checked(sizes_of(size)), 0, 1, kind, generator, "randn"), requires_grad)
+    shape = _shape(size, "randn")
+    return _made(_normal(shape, 0, 1, kind, generator, "randn"), requires_grad)
 
 
 @composite(where=("torch",))
@@ -375,22 +383,39 @@ def _bernoulli_each(shape, p: np.ndarray, kind: dtype, generator) -> np.ndarray:
     return _draw(generator, "bernoulli", "bernoulli", shape, p, kind.numpy)
 
 
+_MOST_CATEGORIES = 1 << 24
+
+
 @composite
-def multinomial(input, num_samples, replacement=False, *, generator=None):
+def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
     """Indices drawn with the weights in the rows of ``input``, int64.
 
     Raises RuntimeError for weights that are negative, infinite, NaN or all zero, and for more
     samples than categories without replacement. Source: torch.multinomial.
     """
+    num_samples = _whole(num_samples, "num_samples")
     kind = input._meta.dtype
+    if out is not None and out._meta.dtype is not dtypes.int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {out._meta.dtype}")
     if not kind.is_floating_point:
         raise RuntimeError(
             f"multinomial only supports floating-point dtypes for input, got: {kind.letter_name}"
         )
+    if input._meta.ndim and input._meta.shape[-1] > _MOST_CATEGORIES:
+        raise RuntimeError(
+            f"number of categories cannot exceed 2^24, multinomial got {input._meta.shape[-1]}"
+        )
+    if input._meta.ndim and not input._meta.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1): there are no categories")
     drawn = _draw(
-        generator, "multinomial", "multinomial", _array(input), int(num_samples), bool(replacement)
+        generator, "multinomial", "multinomial", _array(input), num_samples, bool(replacement)
     )
-    return from_array(np.ascontiguousarray(drawn))
+    result = from_array(np.ascontiguousarray(drawn))
+    if out is None:
+        return result
+    if out._meta.shape != result._meta.shape:
+        out.resize_(result._meta.shape)
+    return assign(out, result, "multinomial")
 
 
 @composite(where=("torch",), out=False)
