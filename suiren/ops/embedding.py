@@ -13,7 +13,8 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign
-from suiren.tensor import Tensor
+from suiren.ops.indexing import known_range
+from suiren.tensor import Tensor, value_of
 from suiren.trace import meta
 
 
@@ -24,6 +25,9 @@ class _embedding:
     tensors = 2
 
     def call(weight, indices, padding_idx, by_frequency):
+        found = known_range(indices)
+        if found is not None and (found[0] < 0 or found[1] >= weight._meta.shape[0]):
+            raise _out_of_range(found[0] if found[0] < 0 else found[1], weight._meta.shape[0])
         return apply(_embedding.operator, (weight, indices), (padding_idx, by_frequency))
 
     def infer(weight, indices, padding_idx, by_frequency):
@@ -39,11 +43,14 @@ class _embedding:
 
 def _check_range(indices: np.ndarray, rows: int) -> None:
     if indices.size and (indices.min() < 0 or indices.max() >= rows):
-        wrong = indices[(indices < 0) | (indices >= rows)]
-        raise IndexError(
-            f"index out of range in self: embedding got the index {wrong[0]}, but its table has "
-            f"{rows} rows, numbered from 0"
-        )
+        raise _out_of_range(indices[(indices < 0) | (indices >= rows)][0], rows)
+
+
+def _out_of_range(index: int, rows: int) -> IndexError:
+    return IndexError(
+        f"index out of range in self: embedding got the index {index}, but its table has "
+        f"{rows} rows, numbered from 0"
+    )
 
 
 @operator(
@@ -94,13 +101,16 @@ class _gradient:
         return picked
 
 
-def _check_indices(indices: Tensor) -> None:
+def _check_indices(indices: Tensor, rows: int) -> None:
     if indices._meta.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
             f"Long, Int; but got {indices._meta.dtype} instead (while checking arguments for "
             "embedding)"
         )
+    known = value_of(indices).buffer
+    if known is not None:  # computed already, so a mistake can be reported where it is made
+        _check_range(known, rows)
 
 
 @composite(where=("nn.functional",), out=False)
@@ -112,7 +122,8 @@ def embedding(
 
     The row padding_idx gets no gradient. max_norm shrinks, in place, the rows used whose
     norm_type norm is larger. scale_grad_by_freq divides a row's gradient by how often it is used.
-    Raises IndexError for a number out of range (when values are needed).
+    Raises IndexError for a number out of range: here if the numbers are known, else when values
+    are needed.
     Source: torch.nn.functional.embedding.
 
     >>> import suiren as torch
@@ -127,7 +138,7 @@ def embedding(
         padding_idx %= rows
     if weight._meta.ndim != 2:
         raise RuntimeError(f"'weight' must be 2-D, got {list(weight._meta.shape)}")
-    _check_indices(input)
+    _check_indices(input, rows)
     if max_norm is not None:
         with no_grad():
             embedding_renorm_(weight, input, max_norm, norm_type)
@@ -148,7 +159,7 @@ def torch_embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, s
     """Rows of ``weight`` by number. Source: torch.embedding."""
     if weight._meta.ndim != 2:
         raise RuntimeError(f"'weight' must be 2-D, got {list(weight._meta.shape)}")
-    _check_indices(indices)
+    _check_indices(indices, weight._meta.shape[0])
     _refuse_sparse(sparse, weight)
     return _embedding(weight, indices, padding_idx, bool(scale_grad_by_freq))
 
