@@ -16,7 +16,6 @@ from suiren.ops.elementwise import elementwise, result_type_of
 from suiren.ops.refusals import checked_call, conj, is_meta, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
 
-
 _PYTHON_BOOL = True.__class__
 
 
