@@ -9,7 +9,7 @@ those of torch.nn.functional.grid_sample. Imports NumPy only.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from suiren.interpreter.windows import product
 _CUBIC = -0.75  # Keys' coefficient, torch's choice
 
 
-@dataclass
-class _Tap:
+class _Tap(NamedTuple):
     """One neighbour along one axis: [batch, places] each."""
 
     position: np.ndarray  # int64, inside the axis

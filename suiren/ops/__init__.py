@@ -32,6 +32,7 @@ from suiren.ops import (  # noqa: F401
     matrix_functions,
     max_min,
     metadata,
+    nll,
     normalization,
     norms,
     padding,

@@ -1,8 +1,8 @@
 """Losses with a gradient node of their own: each element's loss and its reduction in one operator.
 
-Losses that PyTorch composes (l1_loss, kl_div, ctc_loss's mean ...) are composed here too; the
-remaining ones are in ``suiren/nn/functional``. Source: PyTorch's torch.nn.functional page, "Loss
-functions".
+Losses that PyTorch composes (l1_loss, kl_div) are composed here too; nll_loss is in ``nll.py``,
+ctc_loss in ``ctc.py``, the remaining ones in ``suiren/nn/functional``. Source: PyTorch's
+torch.nn.functional page, "Loss functions".
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import warnings
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.elementwise import broadcast_shapes, result_type_of
 from suiren.tensor import Tensor
-from suiren.trace import meta
 
 FUNCTIONAL = ("nn.functional",)
 
@@ -275,8 +275,8 @@ class _binary_cross_entropy(_Pointwise):
                 "binary_cross_entropy: all elements of input should be between 0 and 1; apply "
                 "sigmoid to the input, or use binary_cross_entropy_with_logits"
             )
-        losses = (target - kind(1)) * np.maximum(np.log1p(-input), kind(-100)) - (
-            target * np.maximum(np.log(input), kind(-100))
+        losses = (target - kind(1)) * np.maximum(accurate.log1p(-input), kind(-100)) - (
+            target * np.maximum(accurate.log(input), kind(-100))
         )
         return _reduced(losses if weight is None else losses * weight, reduction)
 
@@ -335,7 +335,7 @@ class _with_logits(_Pointwise):
 
     def evaluate(input, target, weight, pos_weight, reduction):
         one = input.dtype.type(1)
-        log_sigmoid = np.minimum(input, input.dtype.type(0)) - np.log1p(np.exp(-np.abs(input)))
+        log_sigmoid = np.minimum(input, input.dtype.type(0)) - accurate.log1p(accurate.exp(-np.abs(input)))
         if pos_weight is None:
             losses = (one - target) * input - log_sigmoid
         else:
@@ -453,170 +453,3 @@ def _kl_div_in_torch(input, target, reduction=1, *, log_target=False):
 
 _kl_div_in_torch.__name__ = "kl_div"
 composite(_kl_div_in_torch, name="kl_div", where=("torch",), out=False)
-
-
-# ---- classes
-
-
-@operator(where=(), name="nll_loss")
-class _nll_loss:
-    """(minus the log probability of each target class, the sum of the weights that counted)."""
-
-    tensors = 3
-    results = 2
-    widen = True
-
-    def call(*arguments):
-        return apply(_nll_loss.operator, arguments[:3], arguments[3:])
-
-    def infer(input, target, weight, reduction, ignore_index):
-        total = meta((), input.dtype, input.device)
-        each = reduction == "none" and target.ndim
-        return meta(target.shape if each else (), input.dtype, input.device), total
-
-    def evaluate(input, target, weight, reduction, ignore_index):
-        scores, index, factor = _picked(input.shape, target, weight, ignore_index, input.dtype)
-        columns = input.reshape(scores)
-        picked = np.take_along_axis(columns, index[:, None], 1)[:, 0]  # batch, places
-        total = np.add.reduce(factor, axis=None, dtype=np.float64).astype(input.dtype)
-        losses = np.where(factor == 0, input.dtype.type(0), -picked * factor)
-        if reduction == "none":
-            return losses.reshape(target.shape), np.zeros((), input.dtype)
-        loss = np.add.reduce(losses, axis=None)
-        return np.asarray(loss / total if reduction == "mean" else loss, input.dtype), total
-
-    def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
-        shape = input_meta.shape
-        total = result1.detach()
-        return _nll_gradient(grad, target, weight, total, shape, reduction, ignore_index)
-
-
-def _picked(shape, target, weight, ignore_index, kind):
-    """The shape (batch, classes, places), the classes to pick there, and their factors."""
-    batch, classes = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
-    index = target.reshape(batch, -1)
-    used = index != ignore_index
-    wrong = used & ((index < 0) | (index >= classes))
-    if wrong.any():
-        raise IndexError(
-            f"Target {index[wrong][0]} is out of bounds: nll_loss got {classes} classes, numbered "
-            f"from 0, and ignore_index={ignore_index}"
-        )
-    index = np.where(used, index, 0).astype(np.int64)
-    factor = used.astype(kind)
-    if weight is not None and classes:
-        factor = np.where(used, weight[index], kind.type(0))
-    return (batch, classes, index.shape[1]), index, factor
-
-
-@operator(where=(), name="nll_loss_gradient", node_name="NllLossBackwardBackward0")
-class _nll_gradient:
-    """The gradient of nll_loss: minus the factors at the target classes."""
-
-    tensors = 4
-    widen = True
-
-    def call(*arguments):
-        return apply(_nll_gradient.operator, arguments[:4], arguments[4:])
-
-    def infer(grad_output, target, weight, total, shape, reduction, ignore_index):
-        return meta(shape, grad_output.dtype, grad_output.device)
-
-    def evaluate(grad_output, target, weight, total, shape, reduction, ignore_index):
-        scores, index, factor = _picked(shape, target, weight, ignore_index, grad_output.dtype)
-        if reduction == "none":
-            grad_output = grad_output.reshape(index.shape)
-        elif reduction == "mean":
-            grad_output = grad_output / total
-        result = np.zeros(scores, grad_output.dtype)
-        values = np.where(factor == 0, factor, -factor * grad_output)
-        if values.size:
-            np.put_along_axis(result, index[:, None], values[:, None], 1)
-        return result.reshape(shape)
-
-    def grad_grad_output(grad, target, weight, reduction, ignore_index):
-        return _nll_loss(grad, target, weight, reduction, ignore_index)[0]
-
-
-@operator(where=(), name="nll_loss2d", node_name="NllLoss2DBackward0")
-class _nll_loss2d:
-    """nll_loss of images: the same, under the node name that PyTorch gives it."""
-
-    tensors = 3
-    results = 2
-    widen = True
-    infer = _nll_loss.operator.infer
-
-    def call(*arguments):
-        return apply(_nll_loss2d.operator, arguments[:3], arguments[3:])
-
-    def evaluate(input, target, weight, reduction, ignore_index):
-        return _nll_loss.operator.evaluate(input, target, weight, reduction, ignore_index)
-
-    def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
-        shape = input_meta.shape
-        total = result1.detach()
-        return _nll_gradient(grad, target, weight, total, shape, reduction, ignore_index)
-
-
-@composite(where=FUNCTIONAL, out=False)
-def nll_loss(
-    input, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
-    reduction="mean",
-):  # fmt: skip
-    """The negative log likelihood of the target classes.
-
-    input: log probabilities (classes,), (batch, classes) or (batch, classes, d1, ...); target:
-    int64, the same without classes; weight: (classes,). Targets equal to ignore_index do not
-    count; the mean is weighted. Raises IndexError for a class out of bounds (when the value is
-    needed), ValueError or RuntimeError for wrong shapes. Source: torch.nn.functional.nll_loss.
-
-    >>> import suiren as torch
-    >>> torch.nn.functional.nll_loss(torch.tensor([[-0.5, -1.]]), torch.tensor([1]))
-    tensor(1.)
-    """
-    reduction = reduction_of(reduction, size_average, reduce)
-    shape, places = tuple(input._meta.shape), tuple(target._meta.shape)
-    _check_nll(input, target, weight, shape, places)
-    chosen = _nll_loss if len(shape) <= 2 else _nll_loss2d
-    return chosen(input, target, weight, reduction, int(ignore_index))[0]
-
-
-def _check_nll(input, target, weight, shape, places) -> None:
-    if len(shape) < 1:
-        raise ValueError(f"Expected 1 or more dimensions (got {len(shape)})")
-    if len(shape) != 1 and (not places or shape[0] != places[0]):
-        found = places[0] if places else 1
-        raise ValueError(
-            f"Expected input batch_size ({shape[0]}) to match target batch_size ({found})."
-        )
-    if not input._meta.dtype.is_floating_point:
-        raise NotImplementedError(f"nll_loss is not implemented for {input._meta.dtype}")
-    if target._meta.dtype not in (dtypes.int64, dtypes.uint8):
-        raise RuntimeError(
-            f"nll_loss: expected scalar type Long but found {target._meta.dtype}; targets are "
-            "class numbers, convert with .long()"
-        )
-    if len(shape) == 1:
-        if len(places) > 1 or (places and places[0] != 1):
-            raise ValueError(
-                f"Expected input batch_size ({shape[0]}) to match target batch_size ({places[0]})."
-                if len(places) == 1
-                else f"0D or 1D target tensor expected, got {list(places)}"
-            )
-    elif (shape[0], *shape[2:]) != places:
-        raise RuntimeError(
-            f"size mismatch (got input: {list(shape)}, target: {list(places)}): nll_loss wants "
-            f"a target of size {[shape[0], *shape[2:]]}"
-        )
-    classes = shape[0] if len(shape) == 1 else shape[1]
-    if weight is not None and (weight._meta.ndim != 1 or weight._meta.shape[0] != classes):
-        raise RuntimeError(
-            f"weight tensor should be defined either for all {classes} classes or no classes but "
-            f"got weight tensor of shape: {list(weight._meta.shape)}"
-        )
-    if weight is not None and weight._meta.dtype is not input._meta.dtype:
-        raise RuntimeError(
-            f"nll_loss: expected scalar type {input._meta.dtype} but found {weight._meta.dtype} "
-            "for weight"
-        )
