@@ -100,6 +100,7 @@ _LAZY_FUNCTIONS = {
     "load": "suiren.serialization",
     "autocast": "suiren.amp",
     "is_autocast_enabled": "suiren.amp",
+    "to_dlpack": "suiren.utils.dlpack",
 }
 _LAZY_FUNCTIONS |= dict.fromkeys(
     ("channel_shuffle", "conv_tbc", "cosine_embedding_loss", "hinge_embedding_loss",
@@ -111,7 +112,11 @@ _LAZY_FUNCTIONS |= dict.fromkeys(
 
 def __getattr__(name: str) -> _Any:
     if name in _LAZY:
-        return _importlib.import_module(f"suiren.{name}")
+        try:
+            return _importlib.import_module(f"suiren.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"suiren.{name}":  # it is there, and something that it needs is not
+                raise
     if name in _LAZY_FUNCTIONS:
         found = getattr(_importlib.import_module(_LAZY_FUNCTIONS[name]), name)
         globals()[name] = found

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
+
+from suiren.device import CPU, check_available
+from suiren.device import device as _device
 
 _threads: list[int | None] = [None, None]  # inside one operation, between operations
 _precision = "highest"
@@ -101,6 +105,19 @@ def get_deterministic_debug_mode() -> int:
     return 0 if not _deterministic[0] else 1 if _deterministic[1] else 2
 
 
+def set_default_device(device: Any) -> None:
+    """Sets where new tensors are made; the CPU is all there is. Source: torch.set_default_device.
+
+    Raises RuntimeError or NotImplementedError for other devices.
+    """
+    check_available(device)
+
+
+def get_default_device() -> _device:
+    """The CPU. Source: torch.get_default_device."""
+    return CPU
+
+
 def set_warn_always(b: bool, /) -> None:
     """Remembers whether warnings repeat. Source: torch.set_warn_always."""
     global _warn_always
@@ -118,10 +135,10 @@ def set_flush_denormal(mode: bool, /) -> bool:
 
 
 __all__ = [
-    "are_deterministic_algorithms_enabled", "get_deterministic_debug_mode",
+    "are_deterministic_algorithms_enabled", "get_default_device", "get_deterministic_debug_mode",
     "get_float32_matmul_precision", "get_num_interop_threads", "get_num_threads",
     "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled",
-    "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal",
+    "set_default_device", "set_deterministic_debug_mode", "set_float32_matmul_precision", "set_flush_denormal",
     "set_num_interop_threads", "set_num_threads", "set_warn_always",
     "use_deterministic_algorithms",
 ]  # fmt: skip

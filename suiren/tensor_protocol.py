@@ -100,6 +100,16 @@ def get_device(self: Tensor) -> int:
     return -1
 
 
+def is_distributed(self: Tensor) -> bool:
+    """False: no tensor is spread over processes. Source: torch.is_distributed."""
+    return False
+
+
+def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool = True) -> Tensor:
+    """The tensor itself: it is dense. Source: Tensor.to_dense."""
+    return self if dtype is None else self.to(dtype)
+
+
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself: it is on the CPU. Source: Tensor.cpu."""
     return self
@@ -301,7 +311,7 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
 
 METHODS = (
     __repr__, is_floating_point, is_complex, is_signed, is_conj, is_neg, is_inference,
-    is_same_size, is_set_to, get_device, cpu, cuda, pin_memory, is_pinned, type_as, dim_order,
+    is_same_size, is_set_to, get_device, is_distributed, to_dense, cpu, cuda, pin_memory, is_pinned, type_as, dim_order,
     has_names, apply_, map_, untyped_storage, storage, __reduce_ex__, __setstate__, __deepcopy__,
     as_subclass,
 )  # fmt: skip
@@ -318,8 +328,11 @@ PROPERTIES = {
                  "is_mps", "is_xpu", "is_xla", "is_ipu", "is_maia", "is_mtia", "is_vulkan",
                  "is_nested", "volatile")
 }  # fmt: skip
-# Questions that are functions of torch as well.
-FUNCTIONS = (is_floating_point, is_complex, is_signed, is_conj, is_neg, is_inference, is_same_size)
+# Methods that are functions of torch as well.
+FUNCTIONS = (
+    "is_floating_point", "is_complex", "is_signed", "is_conj", "is_neg", "is_inference",
+    "is_same_size", "is_distributed", "get_device", "detach", "detach_",
+)  # fmt: skip
 
 
 def attach() -> None:
@@ -329,8 +342,8 @@ def attach() -> None:
             setattr(Tensor, method.__name__, method)
     for name, found in (*legacy.METHODS.items(), *PROPERTIES.items()):
         setattr(Tensor, name, found)
-    for function in FUNCTIONS:
-        NAMESPACES["torch"].setdefault(function.__name__, function)
+    for name in FUNCTIONS:
+        NAMESPACES["torch"].setdefault(name, getattr(Tensor, name, None))
     for function in (legacy.set_default_tensor_type, legacy.typename):
         NAMESPACES["torch"].setdefault(function.__name__, function)
     NAMESPACES["torch"].update(legacy.TYPES)

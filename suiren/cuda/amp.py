@@ -1,8 +1,6 @@
-"""`torch.cuda.amp`: the older names of ``torch.amp``, for CUDA. Source: PyTorch's torch.amp page."""
+"""`torch.cuda.amp`: older names of ``torch.amp``. Source: PyTorch's torch.amp page."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from suiren import amp
 from suiren.dtypes import dtype as _dtype
