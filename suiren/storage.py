@@ -20,6 +20,9 @@ from suiren.trace.value import BORROWED
 # Reads of pinned memory up to this size take a copy; larger ones run at once instead.
 SNAPSHOT_BYTES = 1 << 20
 _next_address = itertools.count(0x10000000, 0x1000)
+# Threads that are in inference mode now: what they make are inference tensors. A list looked at
+# when a tensor is made, because it is empty nearly always and asking that costs nothing.
+inferring: list[int] = []
 
 
 class Storage:

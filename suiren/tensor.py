@@ -14,12 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from suiren.dtypes import dtype
 from suiren.size import Size
-from suiren.storage import Storage
+from suiren.storage import Storage, inferring
 from suiren.trace import Meta, Value, current_trace
-
-# Threads that are in inference mode now: what they make are inference tensors. A list looked at
-# when a tensor is made, because it is empty nearly always and asking that costs nothing.
-inferring: list[int] = []
 
 
 class View:

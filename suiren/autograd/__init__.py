@@ -12,6 +12,7 @@ from typing import Any
 
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor, new_tensor
 from suiren.trace import Value, flush
 
@@ -215,8 +216,7 @@ def _batched(roots, inputs, grad_outputs, keep, create_graph, allow_unused, mate
             grad(roots, inputs, starts, keep if last else True, create_graph,
                  allow_unused=allow_unused, materialize_grads=materialize)
         )  # fmt: skip
-    from suiren import stack
-
+    stack = NAMESPACES["torch"]["stack"]
     return tuple([None if column[0] is None else stack(column) for column in zip(*rows)])  # noqa: B905
 
 

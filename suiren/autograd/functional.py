@@ -12,6 +12,7 @@ from typing import Any
 
 from suiren import autograd
 from suiren.autograd.mode import enable_grad
+from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
@@ -215,8 +216,7 @@ def jacobian(
     tensor([[2., 0.],
             [0., 4.]])
     """
-    from suiren import stack
-
+    stack = NAMESPACES["torch"]["stack"]
     _check_strategy(strategy, vectorize, strict)
     with enable_grad():
         many, given = _as_tuple(inputs, "inputs", "jacobian")

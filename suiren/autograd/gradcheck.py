@@ -15,6 +15,7 @@ import numpy as np
 
 from suiren import autograd
 from suiren.autograd.mode import enable_grad
+from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor, value_of
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -36,11 +37,13 @@ def _array(tensor: Tensor) -> np.ndarray:
     return np.array(value_of(tensor).get(), order="C")
 
 
-def _set(tensor: Tensor, array: np.ndarray) -> None:
-    from suiren import from_numpy
+def _tensor(array: np.ndarray) -> Tensor:
+    return NAMESPACES["torch"]["from_numpy"](array)
 
+
+def _set(tensor: Tensor, array: np.ndarray) -> None:
     # By .data: the outputs to differentiate have saved the input, and it will be as it was.
-    tensor.data.copy_(from_numpy(array.copy()))
+    tensor.data.copy_(_tensor(array.copy()))
 
 
 def _directions(array: np.ndarray) -> list[tuple[int, complex]]:
@@ -74,8 +77,6 @@ def _numerical(function: Callable, inputs: tuple, which: int, outputs: int, eps:
 
 def _analytical(output: Tensor, inputs: tuple, reverse: bool = False) -> list[np.ndarray | None]:
     """For each input the real Jacobian from one backward pass per real part of the output."""
-    from suiren import from_numpy
-
     shape, columns = _array(output).shape, _directions(_array(output))
     kind = _array(output).dtype
     found: list[list[np.ndarray] | None] = [[] for _ in inputs]
@@ -83,7 +84,7 @@ def _analytical(output: Tensor, inputs: tuple, reverse: bool = False) -> list[np
         seed = np.zeros(shape, kind)
         seed.reshape(-1)[element] = part
         grads = autograd.grad(
-            output, inputs, from_numpy(seed), retain_graph=True, allow_unused=True
+            output, inputs, _tensor(seed), retain_graph=True, allow_unused=True
         )
         for i, (x, g) in enumerate(zip(inputs, grads, strict=True)):
             held = found[i]
@@ -270,8 +271,6 @@ def gradgradcheck(
     ``grad_outputs`` are random numbers unless given. Returns and raises like :func:`gradcheck`.
     Source: torch.autograd.gradgradcheck.
     """
-    from suiren import from_numpy
-
     if check_fwd_over_rev:
         raise NotImplementedError("gradgradcheck: forward-mode differentiation is not supported")
     inputs = _tensors(inputs)
@@ -283,7 +282,7 @@ def gradgradcheck(
             numbers = random.standard_normal(array.shape)
             if array.dtype.kind == "c":
                 numbers = numbers + 1j * random.standard_normal(array.shape)
-            made.append(from_numpy(np.array(numbers, array.dtype)).requires_grad_())
+            made.append(_tensor(np.array(numbers, array.dtype)).requires_grad_())
         grads = tuple(made)
     else:
         grads = _tensors(grad_outputs)

@@ -185,6 +185,11 @@ class Node:
         """The nodes that gradients go to next, with which of their results is meant."""
         return tuple((None, 0) if edge is None else edge for edge in self.edges)
 
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dictionary for the user's own notes on this node."""
+        return self.__dict__.setdefault("_metadata", {})
+
     def register_hook(self, hook: Callable) -> Handle:
         """Calls ``hook(grad_inputs, grad_outputs)`` after the node has computed."""
         if self.post_hooks is None:
@@ -541,6 +546,6 @@ _TOOLS = frozenset({
 def __getattr__(name: str) -> Any:
     if name not in _TOOLS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from suiren.autograd import graph_tools
+    import importlib
 
-    return getattr(graph_tools, name)
+    return getattr(importlib.import_module("suiren.autograd.graph_tools"), name)

@@ -7,7 +7,7 @@ import threading
 from threading import get_ident
 from typing import Any
 
-from suiren.tensor import inferring
+from suiren.storage import inferring
 
 
 class _Mode(threading.local):

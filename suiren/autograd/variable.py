@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor
 
 __all__ = ["Variable"]
@@ -30,9 +31,7 @@ class Variable(metaclass=_VariableMeta):
 
     def __new__(cls, data: Any = None, requires_grad: bool = False, volatile: bool = False) -> Any:
         if data is None:
-            from suiren import empty
-
-            data = empty(0)
+            data = NAMESPACES["torch"]["empty"](0)
         if not isinstance(data, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
         made = data.detach()
