@@ -311,9 +311,9 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
 
 METHODS = (
     __repr__, is_floating_point, is_complex, is_signed, is_conj, is_neg, is_inference,
-    is_same_size, is_set_to, get_device, is_distributed, to_dense, cpu, cuda, pin_memory, is_pinned, type_as, dim_order,
-    has_names, apply_, map_, untyped_storage, storage, __reduce_ex__, __setstate__, __deepcopy__,
-    as_subclass,
+    is_same_size, is_set_to, get_device, is_distributed, to_dense, cpu, cuda, pin_memory,
+    is_pinned, type_as, dim_order, has_names, apply_, map_, untyped_storage, storage,
+    __reduce_ex__, __setstate__, __deepcopy__, as_subclass,
 )  # fmt: skip
 _FALSE = property(lambda self: False)
 PROPERTIES = {
