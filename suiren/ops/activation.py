@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.creation import from_array
@@ -223,7 +224,7 @@ class softshrink:
 
 
 def _elu(input, alpha, scale, input_scale):
-    below = np.expm1(np.minimum(input, input.dtype.type(0)) * input_scale)
+    below = accurate.expm1(np.minimum(input, input.dtype.type(0)) * input_scale)
     return np.where(input > 0, input * scale, below * (alpha * scale))
 
 
@@ -300,7 +301,7 @@ class silu:
         return _placed(input, apply(silu.operator, (input,)), inplace, "silu_")
 
     def evaluate(input):
-        return input / (input.dtype.type(1) + np.exp(-input))
+        return input / (input.dtype.type(1) + accurate.exp(-input))
 
     def grad_input(grad, input):
         gate = input.sigmoid()
@@ -318,7 +319,7 @@ class mish:
         return _placed(input, apply(mish.operator, (input,)), inplace, "mish_")
 
     def evaluate(input):
-        return input * np.tanh(np.log1p(np.exp(input)))
+        return input * accurate.tanh(accurate.log1p(accurate.exp(input)))
 
     def grad_input(grad, input):
         gate = softplus(input).tanh()
@@ -339,7 +340,7 @@ class softplus:
 
     def evaluate(input, beta, threshold):
         scaled = input * beta
-        return np.where(scaled > threshold, input, np.log1p(np.exp(scaled)) / beta)
+        return np.where(scaled > threshold, input, accurate.log1p(accurate.exp(scaled)) / beta)
 
     def grad_input(grad, input, beta, threshold):
         scaled = input * beta
@@ -353,7 +354,7 @@ class logsigmoid:
     refuse = _floating
 
     def evaluate(input):
-        return np.minimum(input, input.dtype.type(0)) - np.log1p(np.exp(-np.abs(input)))
+        return np.minimum(input, input.dtype.type(0)) - accurate.log1p(accurate.exp(-np.abs(input)))
 
     def grad_input(grad, input):
         return grad * (-input).sigmoid()
@@ -431,7 +432,7 @@ class gelu:
     def evaluate(input, approximate):
         kind = input.dtype.type
         if approximate == "tanh":
-            return kind(0.5) * input * (kind(1) + np.tanh(_gelu_inner(input)))
+            return kind(0.5) * input * (kind(1) + accurate.tanh(_gelu_inner(input)))
         return input * _below(input)
 
     def grad_input(grad, input, approximate):
@@ -557,7 +558,7 @@ class glu:
 
     def evaluate(input, dim):
         first, second = np.split(input, 2, axis=dim)
-        return first / (input.dtype.type(1) + np.exp(-second))
+        return first / (input.dtype.type(1) + accurate.exp(-second))
 
     def grad_input(grad, input, dim):
         half = input._meta.shape[dim] // 2

@@ -1,7 +1,7 @@
 """How elementwise operators are defined: broadcasting, promotion and strides in one place.
 
-``@elementwise(kind)`` on a class with ``evaluate`` (NumPy) and ``grad_<argument>`` makes an operator
-of one, two or three broadcast arguments, tensors or Python numbers. The kinds of promotion are
+``@elementwise(kind)`` on a class with ``evaluate`` (NumPy) and ``grad_<argument>`` makes an
+operator of one, two or three broadcast arguments, tensors or Python numbers. The kinds of promotion are
 
 ``same``   computed and returned in the promoted type;
 ``float``  integers and truth values become the default floating type first;
@@ -242,4 +242,6 @@ def is_operand(x: Any) -> bool:
     return isinstance(x, Tensor) or x.__class__ in NUMBERS
 
 
-__all__ = ["Operator", "assign", "broadcast_meta", "broadcast_shapes", "elementwise", "result_type_of"]
+__all__ = [
+    "Operator", "assign", "broadcast_meta", "broadcast_shapes", "elementwise", "result_type_of",
+]  # fmt: skip

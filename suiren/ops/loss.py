@@ -335,7 +335,8 @@ class _with_logits(_Pointwise):
 
     def evaluate(input, target, weight, pos_weight, reduction):
         one = input.dtype.type(1)
-        log_sigmoid = np.minimum(input, input.dtype.type(0)) - accurate.log1p(accurate.exp(-np.abs(input)))
+        positive_part = accurate.log1p(accurate.exp(-np.abs(input)))
+        log_sigmoid = np.minimum(input, input.dtype.type(0)) - positive_part
         if pos_weight is None:
             losses = (one - target) * input - log_sigmoid
         else:

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import broadcast_meta, elementwise
@@ -226,7 +227,7 @@ class exp:
     """
 
     def evaluate(input):
-        return np.exp(input)
+        return accurate.exp(input)
 
     def grad_input(grad, result):
         return grad * conj(result)
@@ -237,7 +238,7 @@ class exp2:
     """Two to the power of each element. Source: torch.exp2."""
 
     def evaluate(input):
-        return np.exp2(input)
+        return accurate.exp2(input)
 
     def grad_input(grad, result):
         return grad * conj(result) * math.log(2)
@@ -248,7 +249,7 @@ class expm1:
     """``exp(input) - 1`` without loss of precision near zero. Source: torch.expm1."""
 
     def evaluate(input):
-        return np.expm1(input)
+        return accurate.expm1(input)
 
     def grad_input(grad, result):
         return grad * conj(result + 1)
@@ -264,7 +265,7 @@ class log:
     """
 
     def evaluate(input):
-        return np.log(input)
+        return accurate.log(input)
 
     def grad_input(grad, input):
         return grad / conj(input)
@@ -275,7 +276,7 @@ class log2:
     """The logarithm to base two. Source: torch.log2."""
 
     def evaluate(input):
-        return np.log2(input)
+        return accurate.log2(input)
 
     def grad_input(grad, input):
         return grad / (conj(input) * math.log(2))
@@ -286,7 +287,7 @@ class log10:
     """The logarithm to base ten. Source: torch.log10."""
 
     def evaluate(input):
-        return np.log10(input)
+        return accurate.log10(input)
 
     def grad_input(grad, input):
         return grad / (conj(input) * math.log(10))
@@ -299,7 +300,7 @@ class log1p:
     node_name = "Log1PBackward0"
 
     def evaluate(input):
-        return np.log1p(input)
+        return accurate.log1p(input)
 
     def grad_input(grad, input):
         return grad / conj(input + 1)
@@ -314,7 +315,7 @@ class sin:
     """The sine of angles in radians. Source: torch.sin."""
 
     def evaluate(input):
-        return np.sin(input)
+        return accurate.sin(input)
 
     def grad_input(grad, input):
         return grad * conj(cos(input))
@@ -325,7 +326,7 @@ class cos:
     """The cosine of angles in radians. Source: torch.cos."""
 
     def evaluate(input):
-        return np.cos(input)
+        return accurate.cos(input)
 
     def grad_input(grad, input):
         return grad * -conj(sin(input))
@@ -336,7 +337,7 @@ class tan:
     """The tangent of angles in radians. Source: torch.tan."""
 
     def evaluate(input):
-        return np.tan(input)
+        return accurate.tan(input)
 
     def grad_input(grad, result):
         return grad * conj(1 + result * result)
@@ -369,7 +370,7 @@ class atan:
     """The inverse tangent, in radians. Source: torch.atan."""
 
     def evaluate(input):
-        return np.arctan(input)
+        return accurate.arctan(input)
 
     def grad_input(grad, input):
         return grad / conj(1 + input * input)
@@ -380,7 +381,7 @@ class sinh:
     """The hyperbolic sine. Source: torch.sinh."""
 
     def evaluate(input):
-        return np.sinh(input)
+        return accurate.sinh(input)
 
     def grad_input(grad, input):
         return grad * conj(cosh(input))
@@ -391,7 +392,7 @@ class cosh:
     """The hyperbolic cosine. Source: torch.cosh."""
 
     def evaluate(input):
-        return np.cosh(input)
+        return accurate.cosh(input)
 
     def grad_input(grad, input):
         return grad * conj(sinh(input))
@@ -407,7 +408,7 @@ class tanh:
     """
 
     def evaluate(input):
-        return np.tanh(input)
+        return accurate.tanh(input)
 
     def grad_input(grad, result):
         return grad * conj(1 - result * result)
@@ -453,7 +454,7 @@ class sinc:
     def evaluate(input):
         angle = np.asarray(np.pi, input.dtype) * input
         zero = angle == 0
-        return np.where(zero, 1, np.sin(angle) / np.where(zero, 1, angle)).astype(input.dtype)
+        return np.where(zero, 1, accurate.sin(angle) / np.where(zero, 1, angle)).astype(input.dtype)
 
     def grad_input(grad, input):
         angle = input * math.pi
@@ -493,7 +494,7 @@ class rad2deg:
 
 def logistic(x):
     """1 / (1 + exp(-x)) in NumPy; the exponential of a large number only gives a true zero."""
-    return np.reciprocal(1 + np.exp(-x))
+    return np.reciprocal(1 + accurate.exp(-x))
 
 
 @elementwise("float", aliases=("special.expit", "nn.functional.sigmoid"))
@@ -529,7 +530,7 @@ class logit:
         if eps is not None:
             kind = input.dtype.type
             input = np.minimum(np.maximum(input, kind(eps)), kind(1 - eps))
-        return np.log(input / (1 - input))
+        return accurate.log(input / (1 - input))
 
     def grad_input(grad, input, eps):
         slope = grad / (input * (1 - input))

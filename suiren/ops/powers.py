@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.casts import to_dtype
@@ -31,8 +32,8 @@ def _integer_power(base, exponent):
     # PyTorch: the reciprocal cut off, which only leaves something for bases of 1 and -1
     negative = np.less(exponent, 0)
     if not np.any(negative):
-        return np.power(base, exponent)
-    found = np.power(base, np.where(negative, 0, exponent).astype(base.dtype))
+        return accurate.power(base, exponent)
+    found = accurate.power(base, np.where(negative, 0, exponent).astype(base.dtype))
     odd = np.where(np.bitwise_and(exponent, 1), -1, 1)
     below_one = np.where(np.equal(base, 1), 1, np.where(np.equal(base, -1), odd, 0))
     return np.where(negative, below_one, found).astype(found.dtype)
@@ -82,7 +83,7 @@ class pow_:
             return np.logical_or(input, not exponent)
         if input.dtype.kind in "iu":
             return _integer_power(input, exponent)
-        return np.power(input, exponent)
+        return accurate.power(input, exponent)
 
     def grad_input(grad, input, exponent):
         if not isinstance(exponent, Tensor):

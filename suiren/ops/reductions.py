@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
@@ -533,10 +534,10 @@ class logsumexp:
     def evaluate(input, dim, keepdim):
         input = np.asarray(input)
         if not input.size:
-            return np.log(sum_array(np.exp(input), dim, keepdim))
+            return accurate.log(sum_array(accurate.exp(input), dim, keepdim))
         top = np.max(input.real, axis=dim, keepdims=True)
         top = np.where(np.isfinite(top), top, np.zeros((), top.dtype))
-        total = np.log(sum_array(np.exp(input - top), dim, True)) + top
+        total = accurate.log(sum_array(accurate.exp(input - top), dim, True)) + top
         return total if keepdim else np.squeeze(total, dim)
 
     def grad_input(grad, input, result, dim, keepdim):

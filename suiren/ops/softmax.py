@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 
 from suiren import dtypes
+from suiren.interpreter import accurate
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
@@ -57,8 +58,8 @@ class _softmax:
         if not x.size:
             return np.array(input)
         found = _shifted(x, dim)
-        np.exp(found, out=found)
-        found /= sum_array(found, (dim,), True)
+        found = accurate.exp(found)
+        found *= 1 / sum_array(found, (dim,), True)
         return found.reshape(np.shape(input))
 
     def grad_input(grad, result, dim):
@@ -83,7 +84,7 @@ class _log_softmax:
         if not x.size:
             return np.array(input)
         found = _shifted(x, dim)
-        found -= np.log(sum_array(np.exp(found), (dim,), True))
+        found -= accurate.log(sum_array(accurate.exp(found), (dim,), True))
         return found.reshape(np.shape(input))
 
     def grad_input(grad, result, dim):
