@@ -50,10 +50,10 @@ def make_view(
         result._inference = True
     if origin:
         made.origin = origin
-    if source._requires_grad:
-        if not mode.grad:
-            made.origin = made.origin or "no_grad"
-        elif operator.differentiable and meta.dtype.category >= 2:
+    if not mode.grad:
+        made.origin = made.origin or "no_grad"
+    elif source._requires_grad:
+        if operator.differentiable and meta.dtype.category >= 2:
             graph.connect(operator, attributes, (source,), (source._meta,), (result,))
             if origin == "multi":  # PyTorch has one node for all of them
                 label = "UnbindBackward0" if operator.name == "select" else "SplitBackward0"

@@ -170,14 +170,14 @@ class Program:
             f"{name}.copy_({name} * 2)",
             f"m.add({same}.detach(), {number}, out={name}.detach())",
             # writes by .data escape the version counter, and what PyTorch had saved changes
-            f"m.mul({same}.data, {number}, out={name}.{'detach()' if x.requires_grad else 'data'})",
+            f"m.mul({same}.data, {number}, out={name}.{'data' if self.alone(x) else 'detach()'})",
             f"{name}.neg_()", f"{name}.relu_()", f"{name}.abs_()", f"{name}.clamp_(min={number})",
         ]
         if 0 not in x.stride():  # else PyTorch fills, but its gradient fails
             choices += [f"{name}.zero_()", f"{name}.fill_({number})", f"{name}.copy_({other})"]
         if other == name:
             other = number
-        if x.dim():
+        if x.dim() and 0 not in x.stride():
             choices += [
                 f"put({name}, 0, {number})", f"put({name}, (Ellipsis, 0), {other})",
                 f"put({name}, slice(0, 1), {number})", f"put({name}, slice(None), {name} * 3)",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign, elementwise

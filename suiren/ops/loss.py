@@ -12,8 +12,8 @@ import warnings
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.elementwise import broadcast_shapes, result_type_of
 from suiren.tensor import Tensor

@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import broadcast_meta, elementwise
 from suiren.ops.masking import where

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import composite
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise

@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.views import wrap_dim

@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 
 from suiren import dtypes
-from suiren.interpreter import accurate
 from suiren.dispatch import apply
+from suiren.interpreter import accurate
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.reductions import sum_array
