@@ -35,7 +35,9 @@ class device:
                 f"optionally with an index as in 'cuda:0', got {wanted!r}"
             )
         if colon and index is not None:
-            raise RuntimeError(f"the device {wanted!r} names an index already, got index={index} too")
+            raise RuntimeError(
+                f"the device {wanted!r} names an index already, got index={index} too"
+            )
         self.type = name
         self.index = int(number) if colon else index
 

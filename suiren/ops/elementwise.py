@@ -1,7 +1,8 @@
 """How elementwise operators are defined: broadcasting, promotion and strides in one place.
 
 ``@elementwise(kind)`` on a class with ``evaluate`` (NumPy) and ``grad_<argument>`` makes an
-operator of one, two or three broadcast arguments, tensors or Python numbers. The kinds of promotion are
+operator of one, two or three broadcast arguments, tensors or Python numbers. The kinds of promotion
+are
 
 ``same``   computed and returned in the promoted type;
 ``float``  integers and truth values become the default floating type first;
