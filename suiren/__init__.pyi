@@ -2,28 +2,78 @@
 
 from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import Any
 
 from suiren import autograd as autograd, fft as fft, linalg as linalg, nn as nn, optim as optim, random as random, special as special, utils as utils, vision as vision
-from suiren.autograd.mode import (
-    enable_grad as enable_grad,
-    inference_mode as inference_mode,
-    is_grad_enabled as is_grad_enabled,
-    is_inference_mode_enabled as is_inference_mode_enabled,
-    no_grad as no_grad,
-    set_grad_enabled as set_grad_enabled,
-)
+from suiren.amp import autocast as autocast
+from suiren.amp import is_autocast_enabled as is_autocast_enabled
+from suiren.autograd.anomaly import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from suiren.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
+from suiren.autograd.mode import enable_grad as enable_grad
+from suiren.autograd.mode import inference_mode as inference_mode
+from suiren.autograd.mode import is_grad_enabled as is_grad_enabled
+from suiren.autograd.mode import is_inference_mode_enabled as is_inference_mode_enabled
+from suiren.autograd.mode import no_grad as no_grad
+from suiren.autograd.mode import set_grad_enabled as set_grad_enabled
 from suiren.device import device as device
+from suiren.dtypes import can_cast as can_cast
 from suiren.dtypes import dtype as dtype
 from suiren.dtypes import finfo as finfo
+from suiren.dtypes import get_default_dtype as get_default_dtype
 from suiren.dtypes import iinfo as iinfo
+from suiren.dtypes import promote_types as promote_types
+from suiren.dtypes import set_default_dtype as set_default_dtype
+from suiren.nn.functional.in_torch import channel_shuffle as channel_shuffle
+from suiren.nn.functional.in_torch import conv_tbc as conv_tbc
+from suiren.nn.functional.in_torch import cosine_embedding_loss as cosine_embedding_loss
+from suiren.nn.functional.in_torch import hinge_embedding_loss as hinge_embedding_loss
+from suiren.nn.functional.in_torch import instance_norm as instance_norm
+from suiren.nn.functional.in_torch import margin_ranking_loss as margin_ranking_loss
+from suiren.nn.functional.in_torch import native_channel_shuffle as native_channel_shuffle
+from suiren.nn.functional.in_torch import pairwise_distance as pairwise_distance
+from suiren.nn.functional.in_torch import poisson_nll_loss as poisson_nll_loss
+from suiren.nn.functional.in_torch import rms_norm as rms_norm
+from suiren.nn.functional.in_torch import triplet_margin_loss as triplet_margin_loss
+from suiren.printing import set_printoptions as set_printoptions
+from suiren.random import Generator as Generator
+from suiren.random import get_rng_state as get_rng_state
+from suiren.random import initial_seed as initial_seed
+from suiren.random import manual_seed as manual_seed
+from suiren.random import seed as seed
+from suiren.random import set_rng_state as set_rng_state
+from suiren.serialization import load as load
+from suiren.serialization import save as save
+from suiren.settings import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
+from suiren.settings import get_default_device as get_default_device
+from suiren.settings import get_deterministic_debug_mode as get_deterministic_debug_mode
+from suiren.settings import get_float32_matmul_precision as get_float32_matmul_precision
+from suiren.settings import get_num_interop_threads as get_num_interop_threads
+from suiren.settings import get_num_threads as get_num_threads
+from suiren.settings import is_deterministic_algorithms_warn_only_enabled as is_deterministic_algorithms_warn_only_enabled
+from suiren.settings import is_warn_always_enabled as is_warn_always_enabled
+from suiren.settings import set_default_device as set_default_device
+from suiren.settings import set_deterministic_debug_mode as set_deterministic_debug_mode
+from suiren.settings import set_float32_matmul_precision as set_float32_matmul_precision
+from suiren.settings import set_flush_denormal as set_flush_denormal
+from suiren.settings import set_num_interop_threads as set_num_interop_threads
+from suiren.settings import set_num_threads as set_num_threads
+from suiren.settings import set_warn_always as set_warn_always
+from suiren.settings import use_deterministic_algorithms as use_deterministic_algorithms
 from suiren.size import Size as Size
 from suiren.tensor import Tensor as Tensor
+from suiren.utils.dlpack import to_dlpack as to_dlpack
 from suiren.version import __version__ as __version__
 
 _Number = Any  # int, float, bool or complex: names that this module gives to dtypes
 
 def __getattr__(name: str) -> Any: ...
+
+default_generator: Generator
+newaxis: None
 
 bfloat16: dtype
 bool: dtype

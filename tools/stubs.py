@@ -25,28 +25,21 @@ HEADER = '''"""Written by tools/stubs.py from the registry of operators; do not 
 
 from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import Any
 
 from suiren import {modules}
-from suiren.autograd.mode import (
-    enable_grad as enable_grad,
-    inference_mode as inference_mode,
-    is_grad_enabled as is_grad_enabled,
-    is_inference_mode_enabled as is_inference_mode_enabled,
-    no_grad as no_grad,
-    set_grad_enabled as set_grad_enabled,
-)
-from suiren.device import device as device
-from suiren.dtypes import dtype as dtype
-from suiren.dtypes import finfo as finfo
-from suiren.dtypes import iinfo as iinfo
-from suiren.size import Size as Size
-from suiren.tensor import Tensor as Tensor
-from suiren.version import __version__ as __version__
+{imports}
 
 _Number = Any  # int, float, bool or complex: names that this module gives to dtypes
 
 def __getattr__(name: str) -> Any: ...
+
+default_generator: Generator
+newaxis: None
 '''
 # What a parameter of this name is, whatever the function.
 TYPES = {
@@ -78,9 +71,22 @@ def stub_of(name: str, function) -> str:
     return f"def {name}({parameters_of(function)}) -> {result}: ..."
 
 
+def imports() -> str:
+    """The classes and functions that are no operators, from the modules that define them."""
+    places = dict(suiren._LAZY_FUNCTIONS)
+    for name, value in vars(suiren).items():
+        module = getattr(value, "__module__", None) or ""
+        if name.startswith("_") or name in places or name in operator.NAMESPACES["torch"]:
+            continue
+        if module.startswith("suiren.") and (isinstance(value, type) or inspect.isfunction(value)):
+            places[name] = module
+    lines = sorted(f"from {module} import {name} as {name}" for name, module in places.items())
+    return "\n".join([*lines, "from suiren.version import __version__ as __version__"])
+
+
 def text() -> str:
     """The whole file."""
-    lines = [HEADER.format(modules=", ".join(
+    lines = [HEADER.format(imports=imports(), modules=", ".join(
         f"{m} as {m}" for m in sorted(("autograd", "fft", "linalg", "nn", "optim", "random",
                                        "special", "utils", "vision"))))]  # fmt: skip
     for name in sorted(vars(suiren)):
