@@ -94,6 +94,24 @@ def test_shapes_dtypes_and_wanted_results_make_other_programs():
     assert count(lambda: two()[1]) == 0
 
 
+def test_the_program_cache_is_bounded():
+    from suiren.trace.program import ProgramCache
+
+    def key(number, length):
+        return (((torch.add.__wrapped__.operator, (number,), (), ()),) * length, (), ())
+
+    cache = ProgramCache(limit=3, entries=100)
+    for number in range(5):
+        cache.get(key(number, 10))
+    assert len(cache) == 3 and cache.entries == 30
+    cache.get(key(9, 95))
+    assert len(cache) == 1 and cache.entries == 95
+    cache.get(key(8, 500))  # one program is kept whatever its size
+    assert len(cache) == 1 and cache.entries == 500
+    cache.clear()
+    assert len(cache) == 0 and cache.entries == 0
+
+
 def test_a_loop_without_observation_stays_bounded():
     x = torch.tensor([0.0])
     most = 0

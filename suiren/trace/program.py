@@ -18,15 +18,17 @@ from suiren.interpreter.executor import Interpretation
 from suiren.trace.value import Value
 
 MAX_PROGRAMS = 1024
+MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half a kilobyte
 
 
 class Program:
     """A flushed trace made runnable; ``seen`` counts how often its key came up."""
 
-    __slots__ = ("seen", "interpretation")
+    __slots__ = ("seen", "size", "interpretation")
 
     def __init__(self, key: tuple):
         self.seen = 0
+        self.size = len(key[0])
         self.interpretation = Interpretation(*key)
 
     def run(
@@ -44,8 +46,10 @@ class Program:
 class ProgramCache:
     """Programs by key, the least recently used dropped first; safe with several threads."""
 
-    def __init__(self, limit: int = MAX_PROGRAMS):
+    def __init__(self, limit: int = MAX_PROGRAMS, entries: int = MAX_KEPT_ENTRIES):
         self.limit = limit
+        self.entry_limit = entries
+        self.entries = 0
         self.hits = 0
         self.misses = 0
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
@@ -65,15 +69,20 @@ class ProgramCache:
             self.misses += 1
         program = Program(key)
         with self._lock:
+            replaced = self._programs.pop(key, None)  # another thread may have made it meanwhile
             self._programs[key] = program
-            while len(self._programs) > self.limit:
-                self._programs.popitem(last=False)
+            self.entries += program.size - (replaced.size if replaced else 0)
+            while len(self._programs) > 1 and (
+                len(self._programs) > self.limit or self.entries > self.entry_limit
+            ):
+                self.entries -= self._programs.popitem(last=False)[1].size
         return program
 
     def clear(self) -> None:
         """Forgets every program."""
         with self._lock:
             self._programs.clear()
+            self.entries = 0
 
 
 programs = ProgramCache()
