@@ -8,13 +8,19 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import enable_grad, inference_mode, no_grad, set_grad_enabled
 from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor, new_tensor
 from suiren.trace import Value, flush
+
+if TYPE_CHECKING:  # at run time by __getattr__ below
+    from suiren.autograd.anomaly import detect_anomaly, set_detect_anomaly
+    from suiren.autograd.function import Function
+    from suiren.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+    from suiren.autograd.variable import Variable
 
 
 def _as_tuple(x: Any) -> tuple:

@@ -4,9 +4,16 @@ The functions are defined in ``suiren/ops/fourier.py`` and registered there for 
 importing this module collects them. Source: PyTorch's torch.fft page.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from suiren import ops as _ops  # noqa: F401 (registers the operators)
 from suiren.operator import NAMESPACES as _NAMESPACES
 
 globals().update(_NAMESPACES["fft"])
 
 __all__ = sorted(_NAMESPACES["fft"])
+
+if _TYPE_CHECKING:  # what the update above brings
+
+    def __getattr__(name: str) -> _Any: ...

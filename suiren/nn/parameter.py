@@ -12,7 +12,7 @@ the same storage as `data`, detached from its history.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, SupportsIndex
 
 import suiren
 from suiren.tensor import Tensor
@@ -20,7 +20,7 @@ from suiren.tensor import Tensor
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
 
-class _ParameterMeta(type(Tensor)):
+class _ParameterMeta(type):
     """Lets tensors of a user's own subclass count as parameters once they are marked as such."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -58,10 +58,11 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
                 "tensor; convert it with torch.tensor(data) first"
             )
         # A user's subclass keeps its type and is only marked.
-        marked = data.detach().requires_grad_(requires_grad)
-        if type(marked) is not type(data):
+        marked: Any = data.detach().requires_grad_(requires_grad)
+        kept = type(marked)
+        if kept is not type(data):
             raise RuntimeError(
-                f"Parameter: detach() of {type(data).__name__} returned {type(marked).__name__}; "
+                f"Parameter: detach() of {type(data).__name__} returned {kept.__name__}; "
                 "to be used as a parameter, detach() must keep the type"
             )
         marked._is_param = True
@@ -79,7 +80,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
-    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         state = _attributes_of(self)
         # The empty OrderedDict is where hooks would be: they are not saved.
         if not state:
@@ -107,7 +108,7 @@ def _rebuild_parameter_with_state(
     return parameter
 
 
-class _BufferMeta(type(Tensor)):
+class _BufferMeta(type):
     """isinstance(x, Buffer) asks for the mark that Buffer(...) left on the tensor."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -130,10 +131,13 @@ class Buffer(Tensor, metaclass=_BufferMeta):
     Source: PyTorch, torch.nn.parameter.Buffer.
     """
 
-    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Tensor:
+    persistent: bool
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
         if data is None:
             data = suiren.empty(0)
-        marked = data.detach().requires_grad_(data.requires_grad)
+        # Of the class that data has: it is the mark that makes it a Buffer.
+        marked: Any = data.detach().requires_grad_(data.requires_grad)
         marked.persistent = persistent
         marked._is_buffer = True
         return marked
@@ -146,12 +150,12 @@ _NO_SHAPE_YET = (
 )
 
 
-class _Uninitialized:
+class _Uninitialized(Tensor):
     """What uninitialized parameters and buffers share: no shape, and how to get one."""
 
-    def materialize(
-        self, shape: Any, device: Any = None, dtype: Any = None
-    ) -> None:
+    cls_to_become: Any  # the class that it is of once it has a shape
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Give it memory of this shape and turn it into an ordinary parameter or buffer.
 
         The values are not set; dtype and device default to those it was made with.
@@ -181,7 +185,7 @@ class _Uninitialized:
             memo[id(self)] = type(self)(self.requires_grad, self.data.device, self.data.dtype)
         return memo[id(self)]
 
-    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return type(self), (self.requires_grad, None, self.data.dtype)
 
 
@@ -200,7 +204,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
         return Tensor._make_subclass(cls, data, requires_grad)
 
 
-class UninitializedBuffer(_Uninitialized, Tensor):
+class UninitializedBuffer(_Uninitialized):
     """A buffer whose shape is not known yet.
 
     Source: PyTorch, torch.nn.parameter.UninitializedBuffer.

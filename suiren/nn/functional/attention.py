@@ -178,8 +178,8 @@ def multi_head_attention_forward(
     attn_mask = _check_attention_mask(attn_mask, target, source, batch * num_heads)
 
     if use_separate_proj_weight:
-        weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-        q, k, v = _project_separately(query, key, value, weights, in_proj_bias)
+        separate = (q_proj_weight, k_proj_weight, v_proj_weight)
+        q, k, v = _project_separately(query, key, value, separate, in_proj_bias)
     else:
         if in_proj_weight is None:
             raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
@@ -217,6 +217,7 @@ def multi_head_attention_forward(
     if not training:
         dropout_p = 0.0
 
+    weights: Tensor | None = None
     if need_weights:
         scores = (q * math.sqrt(1.0 / head)).bmm(k.transpose(1, 2))
         if attn_mask is not None:
@@ -226,7 +227,6 @@ def multi_head_attention_forward(
             weights = ops.dropout(weights, dropout_p)
         result = weights.bmm(v).transpose(0, 1)  # target, batch * heads, head
     else:
-        weights = None
         if attn_mask is not None:
             if attn_mask.shape[0] == 1:
                 attn_mask = attn_mask.unsqueeze(0)  # 1, 1, target, source

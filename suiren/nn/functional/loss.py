@@ -258,22 +258,24 @@ def gaussian_nll_loss(
     if not isinstance(var, Tensor):
         if var < 0:
             raise ValueError("var has negative entry/entries")
-        var = suiren.full_like(input, var)
+        variance = suiren.full_like(input, var)
     elif bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
-    given, wanted = tuple(var.shape), tuple(input.shape)
+    else:
+        variance = var
+    given, wanted = tuple(variance.shape), tuple(input.shape)
     if given != wanted:
         if given == wanted[:-1]:
-            var = var.unsqueeze(-1)  # (..., 1)
+            variance = variance.unsqueeze(-1)  # (..., 1)
         elif len(given) != len(wanted) or any(
                 a not in (1, b) for a, b in zip(given, wanted, strict=True)):
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
-    var = var.clone()
+    variance = variance.clone()
     with suiren.no_grad():
-        var.clamp_(min=eps)
-    loss = 0.5 * (var.log() + (input - target) ** 2 / var)
+        variance.clamp_(min=eps)
+    loss = 0.5 * (variance.log() + (input - target) ** 2 / variance)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduce_loss(loss, reduction)

@@ -45,9 +45,9 @@ def instance_norm(
         training=use_input_stats, momentum=momentum, eps=eps)
     if use_input_stats:
         with suiren.no_grad():
-            if running_mean is not None:
+            if running_mean is not None and mean is not None:
                 running_mean.copy_(mean.view(batch, channels).mean(0))
-            if running_var is not None:
+            if running_var is not None and variance is not None:
                 running_var.copy_(variance.view(batch, channels).mean(0))
     return result.view(input.shape)
 

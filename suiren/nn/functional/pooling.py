@@ -201,8 +201,8 @@ def _fractional_max_pool(
     values = flat.gather(2, windows.flatten(2)).view(windows.shape)
     best, where = values.max(-1)  # batch, channels, places
     indices = windows.gather(-1, where.unsqueeze(-1)).squeeze(-1)
-    shape = (*input.shape[:-axes], *out)
-    return best.view(shape), indices.view(shape)
+    result_shape = (*input.shape[:-axes], *out)
+    return best.view(result_shape), indices.view(result_shape)
 
 
 def fractional_max_pool2d_with_indices(

@@ -55,10 +55,12 @@ def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> 
     """The next state, (h,) or (h, c)."""
     w_hh, b_hh, w_hr = weights
     if mode == "LSTM":
-        return lstm_step(given, *state, w_hh, b_hh, w_hr)
+        h, c = state
+        return lstm_step(given, h, c, w_hh, b_hh, w_hr)
+    (h,) = state
     if mode == "GRU":
-        return (gru_step(given, *state, w_hh, b_hh),)
-    return (elman_step(mode, given, *state, w_hh, b_hh),)
+        return (gru_step(given, h, w_hh, b_hh),)
+    return (elman_step(mode, given, h, w_hh, b_hh),)
 
 
 def run_direction(

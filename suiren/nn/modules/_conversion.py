@@ -6,16 +6,22 @@ objects stay the same, so optimizers that hold them go on working. Source: PyTor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import suiren
+from suiren.nn.modules._fields import ModuleFields
 from suiren.nn.parameter import Parameter, is_lazy
 from suiren.tensor import Tensor
 
 
-class ConversionMixin:
+class ConversionMixin(ModuleFields):
     """The methods of `Module` that convert its parameters and buffers."""
+
+    if TYPE_CHECKING:  # of Module
+
+        def children(self) -> Iterator[Any]: ...
+        def parameters(self, recurse: bool = True) -> Iterator[Parameter]: ...
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Replace every parameter, its gradient and every buffer by fn of it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from suiren.hooks import RemovableHandle
+from suiren.nn.modules._fields import ModuleFields
 
 
 def _add(
@@ -112,7 +113,7 @@ _MIXED_HOOKS = (
 )
 
 
-class HooksMixin:
+class HooksMixin(ModuleFields):
     """The registration methods of `Module`, and the empty dictionaries behind them."""
 
     # Set per instance in Module.__init__.
@@ -205,7 +206,7 @@ class HooksMixin:
 
         It may change the dictionary in place but must return None.
         """
-        hook._from_public_api = True
+        hook._from_public_api = True  # type: ignore[attr-defined]  # a mark on the user's function
         return _add(self._state_dict_hooks, hook)
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -242,7 +243,7 @@ class _LoadHook:
         self.module = weakref.ref(module) if self.with_module else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.with_module:
+        if self.module is None:
             return self.hook(*args, **kwargs)
         module = self.module()
         if module is None:
@@ -254,7 +255,7 @@ class _LoadHook:
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references are not picklable; an owned reference is, and is weakened again on load.
-        module = self.module() if self.with_module else None
+        module = None if self.module is None else self.module()
         return {"hook": self.hook, "with_module": self.with_module, "module": module}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import suiren
+from suiren.nn.modules._fields import ModuleFields
 from suiren.nn.parameter import Parameter, is_lazy
 from suiren.tensor import Tensor
 
@@ -31,7 +32,7 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
     __str__ = __repr__
 
 
-class StateMixin:
+class StateMixin(ModuleFields):
     """The methods of `Module` that save and load its state."""
 
     _version = 1
@@ -122,9 +123,9 @@ class StateMixin:
         unexpected_keys: list[str] = []
         error_msgs: list[str] = []
         metadata = getattr(state_dict, "_metadata", None)
-        state_dict = OrderedDict(state_dict)
+        state: Any = OrderedDict(state_dict)
         if metadata is not None:
-            state_dict._metadata = metadata
+            state._metadata = metadata
 
         def load(module: Any, local_state: Any, prefix: str) -> None:
             local_metadata = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
@@ -149,7 +150,7 @@ class StateMixin:
                         "it should be done inplace."
                     )
 
-        load(self, state_dict, "")
+        load(self, state, "")
         if strict:
             if unexpected_keys:
                 error_msgs.insert(
@@ -179,11 +180,11 @@ class StateMixin:
         for hook in self._load_state_dict_pre_hooks.values():
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
                  error_msgs)
-        own = dict(self._parameters)
-        for name, buffer in self._buffers.items():
-            if name not in self._non_persistent_buffers_set:
-                own[name] = buffer
-        own = {name: tensor for name, tensor in own.items() if tensor is not None}
+        persistent = {
+            name: buffer for name, buffer in self._buffers.items()
+            if name not in self._non_persistent_buffers_set}
+        members: dict[str, Tensor | None] = {**self._parameters, **persistent}
+        own = {name: tensor for name, tensor in members.items() if tensor is not None}
         assign = local_metadata.get("assign_to_params_buffers", False)
         for name, tensor in own.items():
             key = prefix + name

@@ -67,9 +67,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def reset_parameters(self) -> None:
         """Draw new weights."""
         self.head.reset_parameters()
-        for projection, classes in self.tail:
-            projection.reset_parameters()
-            classes.reset_parameters()
+        for projection_and_classes in self.tail:
+            for layer in projection_and_classes.children():
+                layer.reset_parameters()
 
     def forward(self, input_: Tensor, target_: Tensor) -> _ASMoutput:
         if target_.dim() not in (0, 1):

@@ -178,10 +178,9 @@ class ModuleList(Module):
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
-            places = range(len(self))[index]
+            gone = set(range(len(self))[index])
         else:
-            places = [_absolute(index, len(self))]
-        gone = set(places)
+            gone = {_absolute(index, len(self))}
         self._renumber([m for place, m in enumerate(self) if place not in gone])
 
     def _renumber(self, modules: Iterable[Module]) -> None:

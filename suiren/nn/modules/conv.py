@@ -269,7 +269,7 @@ class ConvTranspose3d(_ConvTransposeNd):
     _function = "conv_transpose3d"
 
 
-class _LazyConvXdMixin(LazyModuleMixin):
+class _LazyConvXdMixin(LazyModuleMixin, _ConvNd):
     """The lazy convolutions' part: in_channels come from the first input."""
 
     def _become_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:

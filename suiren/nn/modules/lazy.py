@@ -7,9 +7,11 @@ Source: PyTorch, torch.nn.modules.lazy.LazyModuleMixin.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import suiren
+from suiren.hooks import RemovableHandle
 from suiren.nn.parameter import is_lazy
 
 
@@ -17,6 +19,13 @@ class LazyModuleMixin:
     """Put before the layer's own class in the bases; see LazyLinear for an example."""
 
     cls_to_become: type | None = None
+
+    if TYPE_CHECKING:  # of the Module that comes after it in the bases
+        _parameters: dict[str, Any]
+        _buffers: dict[str, Any]
+        _get_name: Callable[[], str]
+        _register_load_state_dict_pre_hook: Callable[..., RemovableHandle]
+        register_forward_pre_hook: Callable[..., RemovableHandle]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

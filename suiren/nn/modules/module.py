@@ -78,7 +78,6 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
     Source: PyTorch, torch.nn.Module.
     """
 
-    training: bool
     dump_patches = False
     call_super_init = False
 
@@ -390,6 +389,7 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
                 "(torch.nn.Buffer, torch.Tensor or None expected)"
             )
         if name not in buffers:
+            assert isinstance(value, Buffer), "__setattr__ sends only buffers to a new name"
             self._forget(name, "_parameters", "_modules")
             self.register_buffer(name, value, value.persistent)
             return

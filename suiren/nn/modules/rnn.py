@@ -58,7 +58,8 @@ class RNNBase(Module):
             for direction in range(directions):
                 inputs = input_size if layer == 0 else out * directions
                 suffix = f"_l{layer}" + ("_reverse" if direction else "")
-                shapes = {"weight_ih": (gates, inputs), "weight_hh": (gates, out)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (gates, inputs), "weight_hh": (gates, out)}
                 if bias:
                     shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
                 if proj_size > 0:
@@ -72,8 +73,8 @@ class RNNBase(Module):
         self.reset_parameters()
 
     def _check_settings(self, dropout: Any) -> None:
-        if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(
-                dropout, bool):
+        a_number = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
+        if not a_number or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an "
                 "element being zeroed")

@@ -156,7 +156,7 @@ def _parametrized_class(module: Module) -> type:
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin
 
-    members = {"__getstate__": getstate}
+    members: dict[str, Any] = {"__getstate__": getstate}
     if not hasattr(base, "__deepcopy__"):
         members["__deepcopy__"] = deepcopy
     return type(f"Parametrized{base.__name__}", (base,), members)

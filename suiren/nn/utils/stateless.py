@@ -21,7 +21,8 @@ def _replaced(
     places: dict[str, list[tuple[dict[str, Any], str]]] = {}
     by_object: dict[int, list[str]] = {}
     for path, owner in module.named_modules(remove_duplicate=False):
-        for kind in (owner._parameters, owner._buffers):
+        kinds: tuple[dict[str, Any], ...] = (owner._parameters, owner._buffers)
+        for kind in kinds:
             for name, tensor in kind.items():
                 if tensor is None:
                     continue
