@@ -182,6 +182,8 @@ def sum_to_size(input, *size):
     )
     if not dims and size:  # of no dimensions: a sum, so integers become int64
         return input
+    if len(dims) == lead:  # a bias added to rows: nothing to reshape
+        return sum_(input, dims)
     kept_dims = sum_(input, dims, True)
     return kept_dims.reshape(size) if lead else kept_dims
 
