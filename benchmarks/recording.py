@@ -36,8 +36,8 @@ def work(torch, smoke: bool) -> dict[str, float]:
         b = torch.tensor([4.0, 5.0, 6.0])
         m = torch.tensor([[1.0, 2.0, 3.0]] * 3, requires_grad=gradients)
         calls = {
-            "a + b": lambda a=a: a + b,
-            "a * b": lambda a=a: a * b,
+            "a + b": lambda a=a, b=b: a + b,
+            "a * b": lambda a=a, b=b: a * b,
             "a * 2.0": lambda a=a: a * 2.0,
             "a.exp()": lambda a=a: a.exp(),
             "a.sum()": lambda a=a: a.sum(),

@@ -46,6 +46,8 @@ class _Backend:
 class _Cuda(_Backend):
     """Switches of torch.backends.cuda, and its attention backends."""
 
+    matmul: _Backend
+
     def flash_sdp_enabled(self) -> bool:
         """What :meth:`enable_flash_sdp` was given last."""
         return self.__dict__.get("_flash", True)

@@ -60,6 +60,8 @@ def type_name(kind: dtype) -> str:
 
 
 class _TypedTensor(type):
+    dtype: dtype
+
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, Tensor) and instance._meta.dtype is cls.dtype
 
@@ -67,7 +69,7 @@ class _TypedTensor(type):
         return construct(cls.dtype, args, device)
 
 
-def _typed_class(kind: dtype) -> type:
+def _typed_class(kind: dtype) -> _TypedTensor:
     body = {
         "dtype": kind,
         "is_cuda": False,
@@ -77,7 +79,7 @@ def _typed_class(kind: dtype) -> type:
     return _TypedTensor(f"{kind.letter_name}Tensor", (), body)
 
 
-TYPES: dict[str, type] = {
+TYPES: dict[str, _TypedTensor] = {
     f"{kind.letter_name}Tensor": _typed_class(kind)
     for kind in dtypes.ALL
     if kind.category != dtypes.COMPLEX and kind.name not in ("uint16", "uint32", "uint64")

@@ -154,7 +154,7 @@ class Stream(Twister):
         return out
 
     def _normal_about(self, shape: Shape, mean: Any, std: Any, dtype: np.dtype) -> np.ndarray:
-        inner = np.float64 if dtype == np.float64 else np.float32
+        inner = np.dtype(np.float64 if dtype == np.float64 else np.float32)
         if isinstance(std, np.ndarray):
             values = self.normal(shape, dtype=dtype).astype(inner)
             values = _cast(values * std.astype(inner), dtype)
@@ -460,7 +460,7 @@ class Stream(Twister):
                 f"replacement ({num_samples} of {categories})."
             )
         inner = np.float64 if weights.dtype == np.float64 else np.float32
-        values = rows.astype(inner, copy=False)
+        values: np.ndarray = rows.astype(inner, copy=False)
         if not ((values >= 0) & (values < np.inf)).all():
             raise RuntimeError(
                 "multinomial: probability tensor contains either `inf`, `nan` or element < 0"

@@ -217,7 +217,7 @@ def _node_name(name: str) -> str:
 # --------------------------------------------------------------------------
 # Where users find an operator
 
-NAMESPACES: dict[str, dict[str, Callable]] = {
+NAMESPACES: dict[str, dict[str, Any]] = {
     "torch": {},
     "Tensor": {},
     "nn.functional": {},

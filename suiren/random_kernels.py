@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
@@ -226,7 +227,7 @@ def insert_inside_out(targets: np.ndarray, slots: np.ndarray, start: int) -> Non
 
     targets: z for i = start, start + 1, ...; slots: (n,) int64, of which [:start] is shuffled.
     """
-    view = memoryview(slots)
+    view = memoryview(cast(Any, slots))  # NumPy's stubs do not say that arrays are buffers
     for i, z in enumerate(targets.tolist(), start):
         view[i] = view[z]
         view[z] = i

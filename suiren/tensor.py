@@ -149,7 +149,7 @@ class Tensor:
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, requires_grad: bool = False) -> Any:
         """A tensor of class ``cls`` over the memory of ``data``, without its history."""
-        made = object.__new__(cls)
+        made: Any = object.__new__(cls)
         made._meta = data._meta
         made._storage = data._storage
         made._counter = data._counter

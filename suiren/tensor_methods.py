@@ -91,7 +91,7 @@ def __iter__(self: Tensor):
 
 def __contains__(self: Tensor, element: Any) -> bool:
     if isinstance(element, (Tensor, int, float, complex)):
-        return bool((element == self).any())
+        return bool((self == element).any())
     raise RuntimeError(
         f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
     )
@@ -424,8 +424,8 @@ def attach() -> None:
         setattr(Tensor, method.__name__, method)
     for name, found in PROPERTIES.items():
         setattr(Tensor, name, found)
-    Tensor.ndimension = dim
-    Tensor.nelement = numel
+    for name, method in (("ndimension", dim), ("nelement", numel)):
+        setattr(Tensor, name, method)
 
 
 __all__ = ["attach", "engine", "mode", "new_tensor"]

@@ -15,7 +15,6 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.operator import composite
-from suiren.ops.views import as_strided
 from suiren.storage import Storage
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
@@ -147,7 +146,7 @@ def tensor_over(array: np.ndarray) -> Tensor:
     reach = 1 + sum((n - 1) * s for n, s in zip(array.shape, strides, strict=True))
     flat = np.ndarray((reach,), array.dtype, buffer=_bytes_from(array, reach * size))
     flat.flags.writeable = array.flags.writeable
-    return as_strided(_over(flat, meta((reach,), kind)), array.shape, strides, 0)
+    return _over(flat, meta((reach,), kind)).as_strided(array.shape, strides, 0)
 
 
 def _bytes_from(array: np.ndarray, count: int) -> np.ndarray:

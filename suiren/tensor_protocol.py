@@ -17,7 +17,6 @@ from suiren import dtypes, layouts, legacy
 from suiren.dtypes import dtype
 from suiren.operator import NAMESPACES
 from suiren.ops.creation import from_array
-from suiren.ops.views import as_strided
 from suiren.storage import Storage
 from suiren.storages import TypedStorage, UntypedStorage
 from suiren.tensor import Tensor, value_of
@@ -207,8 +206,8 @@ def tensor_at(
     if root.dtype is kind:
         if offset == 0 and size == root.shape and stride == root.strides:
             return base
-        return as_strided(base, size, stride, offset)
-    flat = as_strided(base, (root.numel,), (1,), 0).view(kind)
+        return base.as_strided(size, stride, offset)
+    flat = base.as_strided((root.numel,), (1,), 0).view(kind)
     wanted = root.like(shape=size, dtype=kind, strides=stride)
     if not wanted.contiguous:
         raise NotImplementedError(
@@ -230,7 +229,7 @@ def user_attributes(tensor: Tensor) -> dict[str, Any]:
 
 def __reduce_ex__(self: Tensor, protocol: Any) -> tuple:
     m = self._meta
-    arguments = (
+    arguments: tuple = (
         self._storage, m.dtype, offset_of(self), tuple(m.shape), m.strides, self.requires_grad,
         OrderedDict(),  # where hooks would be: they are not saved
     )  # fmt: skip
@@ -343,7 +342,7 @@ def attach() -> None:
     for name, found in (*legacy.METHODS.items(), *PROPERTIES.items()):
         setattr(Tensor, name, found)
     for name in FUNCTIONS:
-        NAMESPACES["torch"].setdefault(name, getattr(Tensor, name, None))
+        NAMESPACES["torch"].setdefault(name, getattr(Tensor, name))
     for function in (legacy.set_default_tensor_type, legacy.typename):
         NAMESPACES["torch"].setdefault(function.__name__, function)
     NAMESPACES["torch"].update(legacy.TYPES)

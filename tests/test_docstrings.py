@@ -14,7 +14,7 @@ from suiren import operator
 
 PACKAGE = Path(suiren.__file__).parent
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-# Examples that need files, a terminal or another machine are not marked with >>> in the first place.
+# Examples that need files, a terminal or another machine are not marked with >>> to begin with.
 
 
 def documented(path: Path):

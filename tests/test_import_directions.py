@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).parent.parent / "suiren"
 
 # From low to high. A name stands for a module or a whole subpackage; the longest match counts.
 LAYERS = [
-    ["version", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes", "device", "printing",
-     "return_types"],
+    ["version", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes", "device",
+     "printing", "return_types"],
     ["interpreter"],
     ["trace"],
     ["operator", "storage", "autograd.mode"],
@@ -21,7 +21,7 @@ LAYERS = [
     ["layouts", "settings", "storages", "tensor_methods", "tensor_numpy"],
     ["legacy"],
     ["tensor_protocol"],
-    ["linalg", "special", "fft", "masked", "backends", "amp"],
+    ["linalg", "special", "fft", "signal", "masked", "backends", "amp"],
     ["cuda"],
     ["nn"],
     ["safe_unpickling"],

@@ -1,4 +1,4 @@
-"""``suiren/__init__.pyi`` lists the namespace as it is: run ``python tools/stubs.py`` after changes."""
+"""``suiren/__init__.pyi`` lists the namespace as it is; ``python tools/stubs.py`` writes it."""
 
 import subprocess
 import sys

@@ -9,7 +9,8 @@ those of torch.nn.functional.grid_sample. Imports NumPy only.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _tap(position, weight, slope, size, padded: bool) -> _Tap:
 def _cubic(t: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weights of the neighbours at -1, 0, 1, 2 and their derivatives by t."""
     a = _CUBIC
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for distance, sign in ((t + 1, 1), (t, 1), (1 - t, -1), (2 - t, -1)):
         d = distance
         if len(found) in (1, 2):
@@ -143,6 +144,11 @@ def _values(flat: np.ndarray, position: np.ndarray, inside) -> np.ndarray:
     return found if inside is None else np.where(inside[:, None], found, flat.dtype.type(0))
 
 
+def _weight(factors: list[np.ndarray]) -> Any:
+    """The product of the weights along the axes; the number 1 where there are none."""
+    return math.prod(factors)
+
+
 def grid_sample(
     x: np.ndarray, grid: np.ndarray, mode: str, padding: str, align: bool
 ) -> np.ndarray:
@@ -159,7 +165,7 @@ def grid_sample(
     if not result.size:
         return result.reshape(shape)
     for position, inside, taps in _combinations(grid, sizes, mode, padding, align):
-        weight = product([tap.weight for tap in taps])
+        weight = _weight([tap.weight for tap in taps])
         result += _values(flat, position, inside) * weight[:, None]
     return result.reshape(shape)
 
@@ -176,7 +182,7 @@ def grid_sample_gradient(
     rows = np.arange(batch * channels).reshape(batch, channels, 1) * flat.shape[2]
     for position, inside, taps in _combinations(grid, sizes, mode, padding, align):
         weights = [tap.weight for tap in taps]
-        term = grad * product(weights)[:, None]
+        term = grad * _weight(weights)[:, None]
         if inside is not None:
             term = np.where(inside[:, None], term, x.dtype.type(0))
         np.add.at(by_x, (rows + position[:, None]).ravel(), term.ravel())
@@ -184,6 +190,6 @@ def grid_sample_gradient(
             continue
         level = (_values(flat, position, inside) * grad).sum(axis=1)  # batch, places
         for axis, tap in enumerate(taps):
-            others = product([w for i, w in enumerate(weights) if i != axis])
+            others = _weight([w for i, w in enumerate(weights) if i != axis])
             by_grid[..., len(sizes) - 1 - axis] += level * tap.slope * others
     return by_x.reshape(x.shape), by_grid.reshape(grid.shape)

@@ -127,9 +127,9 @@ def _inferred(kinds: set[type], inner: list[dtype]) -> dtype:
         for kind in inner[1:]:
             found = dtypes.promote_types(found, kind)
         return found
-    for kind in (complex, float, int, bool):
-        if kind in kinds:
-            return dtypes.of_number(kind)
+    for number in (complex, float, int, bool):
+        if number in kinds:
+            return dtypes.of_number(number)
     return dtypes.get_default_dtype()  # no elements
 
 

@@ -98,7 +98,7 @@ def _index_evaluate(input: Any, *rest: Any) -> Any:
         return input[_locate(input.ndim, dims, indices)]
     except IndexError:
         if not input.size:  # nothing is looked at
-            metas = tuple([np.empty(np.shape(i)) for i in indices])
+            metas = tuple([meta(np.shape(i), dtypes.int64) for i in indices])
             return np.empty(indexed_shape(input.shape, dims, metas), input.dtype)
         raise _out_of_bounds(input.shape, dims, indices) from None
 
@@ -222,6 +222,7 @@ def known_range(index: Tensor) -> tuple[int, int] | None:
         return None
     if value is None:  # shared memory: it may change, so nothing is remembered
         array = index._storage.pinned
+        assert array is not None  # a storage without a Value is pinned
         return (int(array.min()), int(array.max())) if 0 < array.size <= 4096 else None
     if value.buffer is None:
         return None
@@ -507,6 +508,7 @@ def _basic(self: Tensor, index: Any, key: tuple) -> Tensor:
         known = 0 if self._view is None else len(self._view.steps)
         if len(_plans) > 10000:
             _plans.clear()
+        assert found._view is not None  # other than self, so the index made a view
         steps = found._view.steps[known:]
         _plans[self._meta, key] = steps, offset_of(found) - offset_of(self)
         return found

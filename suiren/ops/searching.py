@@ -7,6 +7,7 @@ Source: torch.unique, unique_consecutive, searchsorted, bucketize.
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 import numpy as np
 
@@ -141,7 +142,9 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
 # Places in sorted sequences
 
 
-def _search_rows(sequences: np.ndarray, values: np.ndarray, side: str) -> np.ndarray:
+def _search_rows(
+    sequences: np.ndarray, values: np.ndarray, side: Literal["left", "right"]
+) -> np.ndarray:
     count = prod(sequences.shape[:-1])  # reshape cannot infer it where a row is empty
     flat = sequences.reshape(count, sequences.shape[-1])
     wanted = values.reshape(count, values.shape[-1])

@@ -127,7 +127,7 @@ def _is_legacy_empty(x: Tensor) -> bool:
 
 def concatenated(tensors: tuple[Tensor, ...], dim: int) -> Tensor:
     """cat of tensors of one dtype; shapes are checked here."""
-    full = tensors
+    full: tuple[Tensor, ...] | None = tensors
     ndim = tensors[0]._meta.ndim
     for x in tensors:
         if x._meta.ndim == 0:
@@ -387,6 +387,7 @@ def chunk(input, chunks, dim=0):
 
 def _unshared(input: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     for part in parts:
+        assert part._view is not None  # split and chunk give views
         part._view.origin = ""
     return parts
 

@@ -7,6 +7,8 @@ places in sorted sequences in ``searching.py``. Source: torch.sort, topk, kthval
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from suiren import dtypes, return_types
@@ -97,7 +99,8 @@ def sort(input, *args, dim=-1, descending=False, stable=False):
 
 def sorted_values(input, dim: int):
     """The values sorted along ``dim``, without the named pair."""
-    return _sort(input, dim, False)[0]
+    found: Any = _sort(input, dim, False)
+    return found[0]
 
 
 @composite

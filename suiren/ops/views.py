@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def _index(x) -> int:
         raise TypeError(f"a dimension must be an int, got {type(x).__name__}") from None
 
 
-def sizes_of(sizes: tuple) -> tuple[int, ...]:
+def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
     """Sizes given as ``f(2, 3)`` or ``f((2, 3))``."""
     if len(sizes) == 1 and not hasattr(sizes[0], "__index__"):
         sizes = sizes[0]

@@ -1,9 +1,9 @@
 """The trace: the list of operations asked for and not computed yet.
 
 Recording appends one entry ``(operator, attributes, argument slots, metas of the results)``. A slot
-is a number: of an input of the trace (a computed Value, or a Python number, which is a run-time input
-and not a constant) or of the result of an earlier entry. Results are held by weak references: what
-nobody holds any more when the trace is flushed is never stored.
+is a number: of an input of the trace (a computed Value, or a Python number, which is a run-time
+input and not a constant) or of the result of an earlier entry. Results are held by weak references:
+what nobody holds any more when the trace is flushed is never stored.
 
 Each thread records into its own trace. A Value that another thread recorded is computed first.
 This module knows nothing of tensors or autograd; an operator is something with ``name`` and
