@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import suiren
+from suiren.autograd.mode import mode
 from suiren.nn.modules._conversion import ConversionMixin
 from suiren.nn.modules._hooks import (
     HooksMixin,
@@ -49,13 +49,13 @@ __all__ = [
 ]
 
 
-class _CallDepth(threading.local):
-    """How many module calls with gradients off are under way in this thread."""
+class _WithoutGradients(threading.local):
+    """Whether this thread is inside a module call that was made with gradients off."""
 
-    depth = 0
+    inside = False
 
 
-_calls_without_gradients = _CallDepth()
+_without_gradients = _WithoutGradients()
 
 
 class Module(HooksMixin, StateMixin, ConversionMixin):
@@ -114,29 +114,23 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not suiren.is_grad_enabled():
-            return self._call_without_gradients(args, kwargs)
-        if (
+        # The usual way is kept short: modules are called at every step.
+        plain = not (
             self._forward_hooks
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
             or global_hooks.present()
-        ):
-            return self._call(args, kwargs)
-        # The usual way, kept short: modules are called at every step.
-        return self.forward(*args, **kwargs)
-
-    def _call_without_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """No backward() will come to flush the trace: the outermost call does it."""
-        calls = _calls_without_gradients
-        calls.depth += 1
+        )
+        if mode.grad or _without_gradients.inside:
+            return self.forward(*args, **kwargs) if plain else self._call(args, kwargs)
+        # No backward() will come to flush the trace: the outermost call does it.
+        _without_gradients.inside = True
         try:
             result = self._call(args, kwargs)
         finally:
-            calls.depth -= 1
-        if calls.depth == 0:
-            flush()
+            _without_gradients.inside = False
+        flush()
         return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
