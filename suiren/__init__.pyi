@@ -1,4 +1,5 @@
 """Written by tools/stubs.py from the registry of operators; do not edit."""
+# ruff: noqa: E501, F401, I001 (a generated table, one name a line)
 
 from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence

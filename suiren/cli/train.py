@@ -107,7 +107,7 @@ def _shell_word(text: str) -> str:
 
 
 def _new_job(arguments: argparse.Namespace, reporter: Reporter, check: Callable[[], None]) -> Job:
-    chosen = {
+    chosen: dict[str, Any] = {
         key: default if getattr(arguments, key) is None else getattr(arguments, key)
         for key, default in DEFAULTS.items()
     }

@@ -144,7 +144,7 @@ def _train_epoch(
     """Mean loss and accuracy over the epoch, both as the weights were at each batch."""
     sampler = BatchSampler(RandomSampler(job.train_data), job.config.batch_size, drop_last=False)
     # One index operation fetches a whole batch, which is much faster than collating images.
-    loader = DataLoader(job.train_data, sampler=sampler, batch_size=None)
+    loader: DataLoader = DataLoader(job.train_data, sampler=sampler, batch_size=None)
     job.model.train()
     loss_sum, hits, done = 0.0, 0, 0
     for images, labels in loader:

@@ -12,7 +12,7 @@ from suiren.optim.groupwise import (
     check_at_least_zero,
     check_lr,
     decayed,
-    number,
+    plain_number,
     real_views,
 )
 from suiren.optim.optimizer import ParamsT
@@ -88,7 +88,7 @@ class ASGD(GroupwiseOptimizer):
 
     def _update_group(self, group: dict[str, Any]) -> None:
         # eta and mu are numbers of the state, so a tensor lr is read here in any case.
-        lr = number(group["lr"], {})
+        lr = plain_number(group["lr"])
         lambd = group["lambd"]
         for param, grad in self._gradients(group):
             state = self._state[param]

@@ -78,11 +78,14 @@ def is_sparse(tensor: Tensor) -> bool:
     return getattr(tensor, "is_sparse", False)
 
 
+def plain_number(value: Number) -> float:
+    """An option as a float; reads the value of one that is a tensor."""
+    return value.item() if isinstance(value, Tensor) else value
+
+
 def number(value: Number, group: dict[str, Any]) -> Number:
     """An option as a float; a tensor stays one where the update is to be differentiated."""
-    if isinstance(value, Tensor) and not group.get("differentiable", False):
-        return value.item()
-    return value
+    return value if group.get("differentiable", False) else plain_number(value)
 
 
 def add_scaled_(target: Tensor, tensor: Tensor, scale: Number) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import suiren
-from suiren.optim.groupwise import check_lr, is_sparse
+from suiren.optim.groupwise import check_lr, is_sparse, plain_number
 from suiren.optim.line_search import strong_wolfe
 from suiren.optim.optimizer import Optimizer, ParamsT
 from suiren.tensor import Tensor
@@ -94,7 +94,8 @@ class LBFGS(Optimizer):
     def _params(self) -> list[Tensor]:
         return self.param_groups[0]["params"]
 
-    def step(self, closure: Callable[[], float]) -> float:
+    # Unlike elsewhere the closure is not optional: there is nothing to search along without it.
+    def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]
         """Performs up to `max_iter` iterations.
 
         Args:
@@ -109,7 +110,7 @@ class LBFGS(Optimizer):
 
     def _iterate(self, closure: Callable[[], float]) -> float:
         group = self.param_groups[0]
-        lr = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
+        lr = plain_number(group["lr"])
         state = self._state[self._params[0]]
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
@@ -122,7 +123,7 @@ class LBFGS(Optimizer):
         if self._is_optimal(gradient):
             return first_loss
 
-        memory = {name: state.get(name) for name in MEMORY}
+        memory: dict[str, Any] = {name: state.get(name) for name in MEMORY}
         iteration = 0
         while iteration < group["max_iter"]:
             iteration += 1

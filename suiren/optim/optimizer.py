@@ -40,6 +40,7 @@ __all__ = [
 
 ParamsT = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 StateDict = dict[str, Any]
+Hooks = OrderedDict[int, Callable[..., Any]]
 
 
 class _RequiredParameter:
@@ -93,12 +94,20 @@ class Optimizer:
     _numbers: StateNumbers
     _state: defaultdict[Any, dict[str, Any]]
     _stepping: bool
+    _opt_called: bool  # set by the first step; schedulers ask whether it is there
+    _optimizer_step_pre_hooks: Hooks
+    _optimizer_step_post_hooks: Hooks
+    _optimizer_state_dict_pre_hooks: Hooks
+    _optimizer_state_dict_post_hooks: Hooks
+    _optimizer_load_state_dict_pre_hooks: Hooks
+    _optimizer_load_state_dict_post_hooks: Hooks
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         step = cls.__dict__.get("step")
         if step is not None and not getattr(step, "hooked", False):
-            cls.step = cls.profile_hook_step(step)
+            # The subclass's own step, as written, inside what every step does.
+            cls.step = cls.profile_hook_step(step)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
         # Not in __init__, because copying and unpickling need these as well and do not call it.
@@ -122,7 +131,7 @@ class Optimizer:
                 f"dicts, but it is one tensor of shape {tuple(params.shape)}; put it into a list"
             )
         self.param_groups: list[dict[str, Any]] = []
-        groups = list(params)
+        groups: list[Any] = list(params)
         if not groups:
             raise ValueError(
                 "optimizer got an empty parameter list; a generator such as model.parameters() "
@@ -212,7 +221,7 @@ class Optimizer:
             flush()
             return result
 
-        stepped.hooked = True
+        stepped.hooked = True  # type: ignore[attr-defined]  # a mark that __init_subclass__ reads
         return stepped
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:

@@ -11,7 +11,7 @@ from suiren.optim.groupwise import (
     check_lr,
     full_state,
     kept,
-    number,
+    plain_number,
     real_views,
 )
 from suiren.optim.optimizer import ParamsT
@@ -91,7 +91,7 @@ class Rprop(GroupwiseOptimizer):
             if not state:
                 self._numbers.start(param, state, 0.0)
                 state["prev"] = suiren.zeros_like(param)
-                state["step_size"] = full_state(param.detach(), number(group["lr"], {}))
+                state["step_size"] = full_state(param.detach(), plain_number(group["lr"]))
             self._numbers.of(param, state)[0] += 1
 
             param, grad, previous, size = real_views(

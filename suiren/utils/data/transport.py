@@ -184,7 +184,7 @@ def receive(connection: Any, header_size: int) -> tuple[bytes, memoryview, list]
     try:
         offset = 0
         for block in blocks:
-            view = memoryview(block)
+            view = block.data
             done = 0
             while done < block.nbytes:
                 done += os.preadv(file, [view[done:]], offset + done)
