@@ -60,10 +60,17 @@ class Hooks(OrderedDict):
     """Hooks in order of registration (a class of its own: plain dicts take no weak references)."""
 
 
-def add_hook(hooks: Any, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-    """Adds ``hook`` to ``hooks``, as the first one if ``prepend``, and returns its handle."""
-    handle = RemovableHandle(hooks)
+def add_hook(
+    hooks: Any, hook: Callable[..., Any], prepend: bool = False, flags: tuple[Any, ...] = ()
+) -> RemovableHandle:
+    """Adds ``hook`` to ``hooks``, as the first one if ``prepend``, and returns its handle.
+
+    flags: dictionaries that get True under the hook's number, and lose it when it is removed.
+    """
+    handle = RemovableHandle(hooks, extra_dict=flags)
     hooks[handle.id] = hook
+    for flag in flags:
+        flag[handle.id] = True
     if prepend:
         hooks.move_to_end(handle.id, last=False)
     return handle

@@ -14,21 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from suiren.hooks import RemovableHandle
+from suiren.hooks import RemovableHandle, add_hook
 from suiren.nn.modules._fields import ModuleFields
-
-
-def _add(
-    hooks: OrderedDict, hook: Callable, prepend: bool = False, flags: tuple[dict, ...] = ()
-) -> RemovableHandle:
-    """Enter a hook into its dictionary, mark it in the flag dictionaries, first or last."""
-    handle = RemovableHandle(hooks, extra_dict=list(flags))
-    hooks[handle.id] = hook
-    for flag in flags:
-        flag[handle.id] = True
-    if prepend:
-        hooks.move_to_end(handle.id, last=False)
-    return handle
 
 
 class GlobalHooks:
@@ -56,7 +43,7 @@ global_hooks = GlobalHooks()
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Run `hook(module, args)` before the forward of every module."""
-    return _add(global_hooks.forward_pre, hook)
+    return add_hook(global_hooks.forward_pre, hook)
 
 
 def register_module_forward_hook(
@@ -68,12 +55,12 @@ def register_module_forward_hook(
         flags.append(global_hooks.forward_with_kwargs)
     if always_call:
         flags.append(global_hooks.forward_always)
-    return _add(global_hooks.forward, hook, flags=tuple(flags))
+    return add_hook(global_hooks.forward, hook, flags=tuple(flags))
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Run `hook(module, grad_output)` before the backward of every module."""
-    return _add(global_hooks.backward_pre, hook)
+    return add_hook(global_hooks.backward_pre, hook)
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -81,7 +68,7 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
     if global_hooks.backward_is_full is False:
         raise RuntimeError(_MIXED_HOOKS.format(scope="as a global Module hook"))
     global_hooks.backward_is_full = True
-    return _add(global_hooks.backward, hook)
+    return add_hook(global_hooks.backward, hook)
 
 
 def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -89,22 +76,22 @@ def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
     if global_hooks.backward_is_full is True:
         raise RuntimeError(_MIXED_HOOKS.format(scope="as a global Module hook"))
     global_hooks.backward_is_full = False
-    return _add(global_hooks.backward, hook)
+    return add_hook(global_hooks.backward, hook)
 
 
 def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Run `hook(module, name, buffer)` when a buffer is registered; its result replaces it."""
-    return _add(global_hooks.buffer_registration, hook)
+    return add_hook(global_hooks.buffer_registration, hook)
 
 
 def register_module_module_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Run `hook(module, name, submodule)` when a module is registered; its result replaces it."""
-    return _add(global_hooks.module_registration, hook)
+    return add_hook(global_hooks.module_registration, hook)
 
 
 def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Run `hook(module, name, parameter)` when a parameter is registered; may replace it."""
-    return _add(global_hooks.parameter_registration, hook)
+    return add_hook(global_hooks.parameter_registration, hook)
 
 
 _MIXED_HOOKS = (
@@ -144,7 +131,7 @@ class HooksMixin(ModuleFields):
         With `prepend` it runs before the hooks that are already there.
         """
         flags = (self._forward_pre_hooks_with_kwargs,) if with_kwargs else ()
-        return _add(self._forward_pre_hooks, hook, prepend, flags)
+        return add_hook(self._forward_pre_hooks, hook, prepend, flags)
 
     def register_forward_hook(
         self,
@@ -164,7 +151,7 @@ class HooksMixin(ModuleFields):
             flags.append(self._forward_hooks_with_kwargs)
         if always_call:
             flags.append(self._forward_hooks_always_called)
-        return _add(self._forward_hooks, hook, prepend, tuple(flags))
+        return add_hook(self._forward_hooks, hook, prepend, tuple(flags))
 
     def register_full_backward_pre_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -173,7 +160,7 @@ class HooksMixin(ModuleFields):
 
         A result other than None replaces `grad_output` for what follows.
         """
-        return _add(self._backward_pre_hooks, hook, prepend)
+        return add_hook(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -185,7 +172,7 @@ class HooksMixin(ModuleFields):
         if self._is_full_backward_hook is False:
             raise RuntimeError(_MIXED_HOOKS.format(scope="on a single Module"))
         self._is_full_backward_hook = True
-        return _add(self._backward_hooks, hook, prepend)
+        return add_hook(self._backward_hooks, hook, prepend)
 
     def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """The older form of `register_full_backward_hook`; prefer that one.
@@ -195,11 +182,11 @@ class HooksMixin(ModuleFields):
         if self._is_full_backward_hook is True:
             raise RuntimeError(_MIXED_HOOKS.format(scope="on a single Module"))
         self._is_full_backward_hook = False
-        return _add(self._backward_hooks, hook)
+        return add_hook(self._backward_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Run `hook(module, prefix, keep_vars)` before state_dict() collects this module."""
-        return _add(self._state_dict_pre_hooks, hook)
+        return add_hook(self._state_dict_pre_hooks, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Run `hook(module, state_dict, prefix, local_metadata)` after state_dict() is done.
@@ -207,7 +194,7 @@ class HooksMixin(ModuleFields):
         It may change the dictionary in place but must return None.
         """
         hook._from_public_api = True  # type: ignore[attr-defined]  # a mark on the user's function
-        return _add(self._state_dict_hooks, hook)
+        return add_hook(self._state_dict_hooks, hook)
 
     def _register_state_dict_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """As the post hook above, but its result, if any, replaces the dictionary."""
@@ -216,7 +203,7 @@ class HooksMixin(ModuleFields):
                 "Cannot register the same function as the state dict post hook that was "
                 "previously registered via register_state_dict_post_hook"
             )
-        return _add(self._state_dict_hooks, hook)
+        return add_hook(self._state_dict_hooks, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Run `hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
@@ -226,12 +213,12 @@ class HooksMixin(ModuleFields):
     def _register_load_state_dict_pre_hook(
         self, hook: Callable[..., Any], with_module: bool = False
     ) -> RemovableHandle:
-        return _add(
+        return add_hook(
             self._load_state_dict_pre_hooks, _LoadHook(hook, self if with_module else None))
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Run `hook(module, incompatible_keys)` after load_state_dict(); may change the lists."""
-        return _add(self._load_state_dict_post_hooks, hook)
+        return add_hook(self._load_state_dict_post_hooks, hook)
 
 
 class _LoadHook:
