@@ -98,6 +98,12 @@ def base_of(tensor: Tensor) -> Tensor | None:
     return None if view is None or view.start < 0 else view.base
 
 
+def _view_of(tensor: Tensor) -> View:
+    view = tensor._view
+    assert view is not None, "only views are written through"
+    return view
+
+
 def offset_of(tensor: Tensor) -> int:
     """Elements between the start of the storage and the tensor's first element."""
     return 0 if tensor._view is None else tensor._view.offset
@@ -230,7 +236,7 @@ def _check_memory(target: Tensor, name: str) -> None:
             )
 
 
-def _check_partial_overlap(target: Tensor, other: Tensor, name: str) -> None:
+def check_partial_overlap(target: Tensor, other: Tensor, name: str) -> None:
     """Raises RuntimeError if two dense tensors over one memory share a part of it."""
     a, b = target._meta, other._meta
     if not a.contiguous or not b.contiguous or not a.numel or not b.numel:
@@ -260,7 +266,8 @@ def _assign_with_history(target: Tensor, result: Tensor) -> None:
         graph.rebind_results(result, target)
         _take_history(target, result)
         return
-    new_base = _scatter(_steps_to(target, target._view.start), result, _with_history(base))
+    steps = _steps_to(target, _view_of(target).start)
+    new_base = _scatter(steps, result, _with_history(base))
     _write_value(base, new_base)
     _count_write(target)
     graph.rebind_results(result, target)
@@ -273,7 +280,7 @@ def rewrite_history(target: Tensor, result: Tensor) -> None:
     if base is None:
         _take_history(target, result)
         return
-    steps = _steps_to(target, target._view.start)
+    steps = _steps_to(target, _view_of(target).start)
     _rebase(target, _scatter(steps, result, _with_history(base)))
 
 
@@ -286,7 +293,7 @@ def _with_history(base: Tensor) -> Tensor:
 
 
 def _rebase(target: Tensor, new_base: Tensor) -> None:
-    base = target._view.base
+    base = _view_of(target).base
     before = target._grad_fn, target._output_index
     _take_history(base, new_base)
     if base._grad_fn is not None:
@@ -322,7 +329,7 @@ def _steps_to(target: Tensor, start: int) -> tuple:
     After a step that shows elements repeatedly one cannot tell which of the repetitions was
     written. Then the target is described by its strides alone.
     """
-    steps = target._view.steps[start:]
+    steps = _view_of(target).steps[start:]
     root = target._storage.meta
     repeating = any(step[0].name in _REPEATING for step in steps[:-1]) or (
         len(steps) and steps[-1][0].name == "expand"
@@ -374,7 +381,7 @@ def in_place_form(function: Any, name: str) -> Any:
     def change(input, *args, **kwargs):
         for other in args:
             if isinstance(other, Tensor) and other._storage is input._storage:
-                _check_partial_overlap(input, other, called)
+                check_partial_overlap(input, other, called)
         return assign(input, function(input, *args, **kwargs), called)
 
     change.__name__ = change.__qualname__ = called

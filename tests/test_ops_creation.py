@@ -67,3 +67,11 @@ def test_copy_does_not_disturb_what_was_saved():
     z.add_(1)
     y.sum().backward()
     assert x.grad.tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "empty"])
+def test_sizes_by_keyword_are_called_size(name):
+    """`shape=` was taken as well, which PyTorch refuses."""
+    assert getattr(suiren, name)(size=(2, 3)).shape == (2, 3)
+    with pytest.raises(TypeError):
+        getattr(suiren, name)(shape=(2, 3))

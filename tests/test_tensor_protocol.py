@@ -272,3 +272,15 @@ def test_amp_switches_itself_off():
         pass
     with pytest.raises(NotImplementedError):
         suiren.amp.autocast("cpu")
+
+
+@pytest.mark.parametrize("operation", ["a += b", "a *= b", "a -= b", "a /= b"])
+def test_in_place_operators_refuse_partly_shared_memory(operation):
+    """The methods (add_) refused it, the operators did not."""
+    memory = suiren.ones(4)
+    a, b = memory[:3], memory[1:]
+    with pytest.raises(RuntimeError, match="single memory location"):
+        exec(operation, {"a": a, "b": b})
+    assert memory.tolist() == [1.0] * 4
+    a += memory[:3]
+    assert memory.tolist() == [2.0, 2.0, 2.0, 1.0]

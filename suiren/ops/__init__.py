@@ -21,6 +21,7 @@ from suiren.ops import (  # noqa: F401
     einsum,
     embedding,
     extremes,
+    finite_differences,
     fourier,
     histograms,
     indexing,

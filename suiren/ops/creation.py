@@ -226,13 +226,13 @@ def _checked(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     return shape
 
 
-def _sized(size: tuple, given: Any, name: str) -> tuple[int, ...]:
-    return _checked(sizes_of(size if given is None else (given,)), name)
+def _sized(size: tuple, name: str) -> tuple[int, ...]:
+    return _checked(sizes_of(size), name)
 
 
 @composite(where=("torch",))
 def zeros(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-          names=None, shape=None):  # fmt: skip
+          names=None):  # fmt: skip
     """Zeros of the given size. Source: torch.zeros.
 
     >>> import suiren as torch
@@ -241,26 +241,26 @@ def zeros(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_
             [0., 0., 0.]])
     """
     kind = options(dtype, device, layout)
-    return fill(_sized(size, shape, "zeros"), 0, kind, requires_grad)
+    return fill(_sized(size, "zeros"), 0, kind, requires_grad)
 
 
 @composite(where=("torch",))
 def ones(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-         names=None, shape=None):  # fmt: skip
+         names=None):  # fmt: skip
     """Ones of the given size. Source: torch.ones."""
     kind = options(dtype, device, layout)
-    return fill(_sized(size, shape, "ones"), 1, kind, requires_grad)
+    return fill(_sized(size, "ones"), 1, kind, requires_grad)
 
 
 @composite(where=("torch",))
 def empty(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-          memory_format=None, names=None, shape=None):  # fmt: skip
+          memory_format=None, names=None):  # fmt: skip
     """A tensor of the given size whose elements are yet to be written (here: zeros).
 
     Source: torch.empty.
     """
     kind = options(dtype, device, layout)
-    sizes = _sized(size, shape, "empty")
+    sizes = _sized(size, "empty")
     return _made(meta(sizes, kind, CPU, format_strides(sizes, memory_format)), 0, requires_grad)
 
 
@@ -365,7 +365,7 @@ def full(size, fill_value, *, dtype=None, layout=None, device=None, requires_gra
     """
     value, kind = fill_number(fill_value, dtype, "full")
     options(kind, device, layout)
-    return fill(_sized((size,), None, "full"), value, kind, requires_grad)
+    return fill(_sized((size,), "full"), value, kind, requires_grad)
 
 
 def fill_number(value: Any, kind: dtype | None, name: str) -> tuple[Any, dtype]:
@@ -439,7 +439,7 @@ def new_zeros(self, *size, dtype=None, device=None, requires_grad=False, layout=
               pin_memory=False):  # fmt: skip
     """Zeros of the dtype of this tensor. Source: Tensor.new_zeros."""
     kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, None, "new_zeros"), 0, kind, requires_grad)
+    return fill(_sized(size, "new_zeros"), 0, kind, requires_grad)
 
 
 @composite(where=("Tensor",))
@@ -447,7 +447,7 @@ def new_ones(self, *size, dtype=None, device=None, requires_grad=False, layout=N
              pin_memory=False):  # fmt: skip
     """Ones of the dtype of this tensor. Source: Tensor.new_ones."""
     kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, None, "new_ones"), 1, kind, requires_grad)
+    return fill(_sized(size, "new_ones"), 1, kind, requires_grad)
 
 
 @composite(where=("Tensor",))
@@ -455,7 +455,7 @@ def new_empty(self, *size, dtype=None, device=None, requires_grad=False, layout=
               pin_memory=False):  # fmt: skip
     """A tensor of the dtype of this one, to be written. Source: Tensor.new_empty."""
     kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, None, "new_empty"), 0, kind, requires_grad)
+    return fill(_sized(size, "new_empty"), 0, kind, requires_grad)
 
 
 @composite(where=("Tensor",))
@@ -464,7 +464,7 @@ def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=F
     """``fill_value`` everywhere, of the dtype of this tensor. Source: Tensor.new_full."""
     kind = options(dtype or self._meta.dtype, device, layout)
     value, _ = fill_number(fill_value, kind, "new_full")
-    return fill(_sized((size,), None, "new_full"), value, kind, requires_grad)
+    return fill(_sized((size,), "new_full"), value, kind, requires_grad)
 
 
 @composite(where=("Tensor",))

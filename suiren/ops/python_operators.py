@@ -13,7 +13,7 @@ from typing import Any
 from suiren.operator import NAMESPACES
 from suiren.ops.elementwise import NUMBERS, as_tensor_like
 from suiren.tensor import Tensor
-from suiren.views import assign
+from suiren.views import assign, check_partial_overlap
 
 # Python's name -> the function's name
 BINARY = {
@@ -54,6 +54,8 @@ def _changing(function: Callable, name: str) -> Callable:
             other = as_tensor_like(other, self)
             if other is NotImplemented:
                 return NotImplemented
+        elif other.__class__ is Tensor and other._storage is self._storage:
+            check_partial_overlap(self, other, name)
         return assign(self, function(self, other), name)
 
     return method
