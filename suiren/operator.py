@@ -37,7 +37,7 @@ class Formula:
 
     __slots__ = ("function", "parameters")
 
-    def __init__(self, function: Callable, parameters: tuple[tuple[str, int | str], ...]):
+    def __init__(self, function: Callable, parameters: tuple[tuple[str, int], ...]):
         self.function = function
         self.parameters = parameters
 
@@ -98,12 +98,12 @@ class Operator:
         return tuple(found)
 
     def _formula(self, function: Callable) -> Formula:
-        kinds: list[tuple[str, int | str]] = []
+        kinds: list[tuple[str, int]] = []
         for name in _parameter_names(function, self.name):
             kinds.append(self._parameter(name))
         return Formula(function, tuple(kinds))
 
-    def _parameter(self, name: str) -> tuple[str, int | str]:
+    def _parameter(self, name: str) -> tuple[str, int]:
         if name in ("grad", "grads", "needs", "metas", "attributes"):
             return name, 0
         if name == "result":

@@ -19,7 +19,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def _write(obj: Any, file: Any, name: str) -> None:
         add(".storage_alignment", str(_ALIGNMENT).encode())
         add("byteorder", sys.byteorder.encode())
         for key, storage in enumerate(pickler.storages):
-            data = contents(storage).view(np.uint8)
+            data: Any = contents(storage).view(np.uint8)  # a buffer, which NumPy's stubs leave out
             digest.update(data)
             add(f"data/{key}", memoryview(data))
         add("version", b"3\n")
@@ -156,7 +156,17 @@ class _Reference:
         self.identity = identity
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
+if TYPE_CHECKING:  # what typeshed leaves out
+
+    class _PythonPickler(pickle.Pickler):
+        def write(self, data: bytes) -> None: ...
+        def memoize(self, obj: Any) -> None: ...
+        def save_global(self, obj: Any, name: str | None = None) -> None: ...
+else:
+    _PythonPickler = pickle._Pickler
+
+
+class _Pickler(_PythonPickler):
     """Pickles with PyTorch's names and with references in place of storages.
 
     The C pickler checks names by importing them, which PyTorch's cannot be; hence Python's own.
@@ -217,6 +227,7 @@ class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
         place = (tensor.storage_offset(), tuple(m.shape), m.strides, tensor.requires_grad)
         nbytes = tensor._storage.meta.nbytes
         kind = KINDS.get(f"{m.dtype.letter_name}Storage")
+        reduced: tuple[Callable, tuple]
         if kind is None:
             storage = self._reference(tensor, UNTYPED, nbytes)
             reduced = rebuild_tensor_v3, (storage, *place, OrderedDict(), m.dtype)
@@ -397,9 +408,10 @@ class _Archive:
     def _bytes(self, info: zipfile.ZipInfo) -> np.ndarray:
         if info.compress_type == zipfile.ZIP_STORED and info.compress_size < info.file_size:
             raise RuntimeError(f"PytorchStreamReader: the sizes of {info.filename} disagree")
-        data = np.empty(info.file_size, np.uint8)
+        data: Any = np.empty(info.file_size, np.uint8)  # a buffer, which NumPy's stubs leave out
         view, done = memoryview(data), 0
         with self.archive.open(info) as file:
+            assert isinstance(file, io.BufferedIOBase)  # a ZipExtFile, says zipfile's page
             while done < info.file_size:
                 count = file.readinto(view[done:])
                 if not count:

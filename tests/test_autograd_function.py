@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import weakref
 
 import pytest
@@ -260,6 +261,12 @@ def test_variable_is_a_tensor() -> None:
 
 
 # ---- gradcheck
+
+
+def test_gradcheck_is_callable_after_its_module_was_imported() -> None:
+    module = importlib.import_module("suiren.autograd.gradcheck")
+    a = leaf(1.0, 2.0, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a: a * a, (a,)) and module(lambda a: a * a, a)
 
 
 def test_gradcheck_finds_right_and_wrong_derivatives() -> None:

@@ -54,10 +54,10 @@ def run(
     task = Task(waiting, useful)
     (mode.grad, mode.task), previous = (create_graph, task), (mode.grad, mode.task)
     try:
-        for (node, index), grad in zip(roots, grads, strict=True):
-            if grad._meta is not node.results[index]:
-                grad = fit(grad, node.results[index], node)
-            _add(pending, node, index, grad)
+        for (node, index), start in zip(roots, grads, strict=True):
+            if start._meta is not node.results[index]:
+                start = fit(start, node.results[index], node)
+            _add(pending, node, index, start)
         # Latest first; the count makes the order of equals that of their arrival.
         arrivals = itertools.count()
         ready = [(-node.sequence, next(arrivals), node) for node in pending if not waiting[node]]

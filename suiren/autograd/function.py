@@ -63,12 +63,12 @@ class FunctionCtx:
 
         Raises RuntimeError after the graph was freed, or if one has been written to since.
         """
-        node = self._node and self._node()
+        node = None if self._node is None else self._node()
         if node is None:
             return ()
         if node.released:
             raise RuntimeError(graph.SECOND_TIME.format(node.name()))
-        return tuple([kept and kept.unpack(node) for kept in node.saved])
+        return tuple([None if kept is None else kept.unpack(node) for kept in node.saved])
 
     @property
     def saved_variables(self) -> tuple[Tensor | None, ...]:
@@ -431,7 +431,7 @@ def once_differentiable(function: Callable) -> Callable:
         given = [g for g in grads if isinstance(g, Tensor)]
         node.edges = tuple([graph.edge_of(g) if g.requires_grad else None for g in given])
         node.metas = tuple([g._meta for g in given])
-        shown = []
+        shown: list[Any] = []
         for x in found:
             if isinstance(x, Tensor) and x._meta.dtype.category >= 2:
                 x = views.alias(x)

@@ -101,14 +101,14 @@ def _gradients(
         )
     else:
         found = (None,) * len(inputs)
-    answer = []
+    answer: list[Tensor] = []
     for i, (g, x) in enumerate(zip(found, inputs, strict=True)):
         if strict and g is None:
             raise RuntimeError(
                 f"The output of the user-provided function is independent of input {i}. This is "
                 f"not allowed in strict mode when running {function}."
             )
-        if strict and create_graph and not g.requires_grad:
+        if strict and create_graph and g is not None and not g.requires_grad:
             raise RuntimeError(
                 f"The gradient with respect to input {i} is independent of the inputs. This is "
                 f"not allowed in strict mode when create_graph=True ({function})."

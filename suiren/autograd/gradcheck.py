@@ -7,6 +7,8 @@ complex numbers both are the pair of real Jacobians that a gradient stands for (
 
 from __future__ import annotations
 
+import sys
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,7 +77,7 @@ def _numerical(function: Callable, inputs: tuple, which: int, outputs: int, eps:
     return [np.array(row).reshape(len(_directions(start)), -1) for row in rows]
 
 
-def _analytical(output: Tensor, inputs: tuple, reverse: bool = False) -> list[np.ndarray | None]:
+def _analytical(output: Tensor, inputs: tuple, reverse: bool = False) -> list[np.ndarray]:
     """For each input the real Jacobian from one backward pass per real part of the output."""
     shape, columns = _array(output).shape, _directions(_array(output))
     kind = _array(output).dtype
@@ -306,3 +308,13 @@ def gradgradcheck(
         first, (*inputs, *grads), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
         nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad,
     )  # fmt: skip
+
+
+class _CallableModule(types.ModuleType):
+    """Importing this module gives the package an attribute of the function's name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> bool:
+        return gradcheck(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

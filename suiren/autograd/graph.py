@@ -55,7 +55,7 @@ class Saved:
         self.index = index
         self.leaf: Tensor | None = None
         self.own = owner is not None
-        self.unpacking = None
+        self.unpacking: Callable[[Any], Any] | None = None
         if not self.own and tensor._requires_grad:
             self.node, self.index = tensor._grad_fn, tensor._output_index
             if self.node is None:
@@ -84,6 +84,7 @@ class Saved:
         return tensor
 
     def _unpacked(self) -> Tensor:
+        assert self.unpacking is not None  # or there is nothing to call
         found = self.unpacking(self.value)
         if not isinstance(found, Tensor):
             raise TypeError(
@@ -98,9 +99,9 @@ class Saved:
 
     def _refuse(self, owner: Node) -> None:
         place = ""
-        if self.own or self.node is not None:
-            name = (owner if self.own else self.node).name()
-            place = f", which is output {self.index} of {name}"
+        node = owner if self.own else self.node
+        if node is not None:
+            place = f", which is output {self.index} of {node.name()}"
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an "
             f"inplace operation: [torch.{_legacy_type(self.meta)} "
@@ -161,7 +162,7 @@ class Node:
     # are never hooked.
     edges: tuple[Edge | None, ...] = ()
     metas: tuple[Any, ...] = ()
-    results: tuple[Meta, ...] = ()
+    results: tuple[Any, ...] = ()  # their Metas; None for what is no tensor
     needs: tuple[bool, ...] = ()
     tensor_hooks: dict[int, Hooks] | None = None
     retained: dict[int, weakref.ref[Tensor]] | None = None
