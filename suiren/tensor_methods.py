@@ -97,22 +97,6 @@ def __contains__(self: Tensor, element: Any) -> bool:
     )
 
 
-def __repr__(self: Tensor) -> str:
-    from suiren import dtypes
-    from suiren.printing import tensor_text
-
-    name = None
-    if self._requires_grad and self.grad_fn is not None:
-        name = self.grad_fn.name()
-    return tensor_text(
-        value_of(self).get(),
-        dtype_name=self._meta.dtype.name,
-        requires_grad=self._requires_grad and name is None,
-        grad_fn_name=name,
-        default_dtype_name=dtypes.get_default_dtype().name,
-    )
-
-
 def __format__(self: Tensor, spec: str) -> str:
     if self._meta.ndim == 0 and type(self) is Tensor:
         return format(item(self), spec)
@@ -398,7 +382,7 @@ METHODS = (
     data_ptr, is_contiguous, requires_grad_, detach, detach_, is_inference, _is_view,
     retain_grad, register_hook, register_post_accumulate_grad_hook, backward,
     __bool__, __float__, __int__, __complex__, __index__, __len__, __iter__, __contains__,
-    __repr__, __format__,
+    __format__,
 )  # fmt: skip
 PROPERTIES = {
     "requires_grad": property(_get_requires_grad, _set_requires_grad),

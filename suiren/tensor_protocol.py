@@ -75,11 +75,6 @@ def is_neg(self: Tensor) -> bool:
     return False
 
 
-def is_inference(self: Tensor) -> bool:
-    """Whether the tensor was made in inference mode. Source: torch.is_inference."""
-    return self._inference
-
-
 def is_same_size(self: Tensor, other: Tensor) -> bool:
     """Whether both have one shape. Source: torch.is_same_size."""
     return self._meta.shape == other._meta.shape
@@ -309,7 +304,7 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
 
 
 METHODS = (
-    __repr__, is_floating_point, is_complex, is_signed, is_conj, is_neg, is_inference,
+    __repr__, is_floating_point, is_complex, is_signed, is_conj, is_neg,
     is_same_size, is_set_to, get_device, is_distributed, to_dense, cpu, cuda, pin_memory,
     is_pinned, type_as, dim_order, has_names, apply_, map_, untyped_storage, storage,
     __reduce_ex__, __setstate__, __deepcopy__, as_subclass,

@@ -260,12 +260,6 @@ def resolve_neg(input):
     return input
 
 
-@composite(where=("Tensor",))
-def adjoint(input):
-    """The conjugate with the last two dimensions exchanged. Source: torch.adjoint."""
-    return conj(input.transpose(-2, -1))
-
-
 # --------------------------------------------------------------------------
 # Polar form
 

@@ -252,6 +252,10 @@ def hermitian(self: Tensor) -> Tensor:
 @composite(out=False)
 def adjoint(input):
     """mH: the last two dimensions exchanged, conjugated. Source: torch.adjoint."""
+    if input._meta.ndim == 1:
+        raise RuntimeError(
+            "tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor."
+        )
     return conjugate_transpose(input)
 
 

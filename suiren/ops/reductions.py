@@ -14,7 +14,7 @@ import numpy as np
 from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.interpreter import accurate
-from suiren.operator import composite, operator
+from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.views import wrap_dim
 from suiren.trace import meta
@@ -239,17 +239,10 @@ def excluding_products(input, dim: int):
         return input * 0 + 1
     one = input.narrow(dim, 0, 1).detach() * 0 + 1
     one = one.masked_fill(one.isnan(), 1)  # of an infinity or NaN
-    cat = _torch("cat")
+    cat = NAMESPACES["torch"]["cat"]
     before = cat([one, input.narrow(dim, 0, size - 1)], dim).cumprod(dim)
     after = cat([one, input.narrow(dim, 1, size - 1).flip(dim)], dim).cumprod(dim).flip(dim)
     return before * after
-
-
-def _torch(name: str):
-    # other families' functions: the families import each other's modules in either order
-    from suiren.operator import NAMESPACES
-
-    return NAMESPACES["torch"][name]
 
 
 @operator(name="prod")

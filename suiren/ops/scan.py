@@ -20,10 +20,6 @@ from suiren.tensor import Tensor
 _WIDER = {"float32": np.float64, "complex64": np.complex128}
 
 
-def _torch(name: str):
-    return NAMESPACES["torch"][name]
-
-
 def _accumulated(ufunc, input, dim: int) -> np.ndarray:
     # float32 is accumulated in float64, as PyTorch does on the CPU
     input = np.asarray(input)
@@ -116,11 +112,11 @@ def _cumprod_gradient_by_parts(grad, input, dim):
     for i in range(size):
         after = input.narrow(dim, i + 1, size - i - 1)
         one = input.narrow(dim, i, 1).detach() * 0 + 1
-        others = _torch("cat")([one, after], dim).cumprod(dim)
+        others = NAMESPACES["torch"]["cat"]([one, after], dim).cumprod(dim)
         if i:
             others = input.narrow(dim, 0, i).prod(dim, True) * others
         parts.append((grad.narrow(dim, i, size - i) * conj(others)).sum(dim, True))
-    return _torch("cat")(parts, dim)
+    return NAMESPACES["torch"]["cat"](parts, dim)
 
 
 def _running_extreme(ufunc, input, dim):
@@ -299,7 +295,7 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     parts = [x for x in (prepend, input, append) if x is not None]
     if n == 0:
         return input.clone()
-    x = _torch("cat")(parts, dim) if len(parts) > 1 else input
+    x = NAMESPACES["torch"]["cat"](parts, dim) if len(parts) > 1 else input
     n = min(n, x._meta.shape[dim])
     is_bool = x._meta.dtype is dtypes.bool
     for _ in range(n):

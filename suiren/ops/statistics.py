@@ -23,11 +23,6 @@ from suiren.ops.reductions import (
 )
 from suiren.tensor import Tensor
 
-
-def _torch(name: str):
-    return NAMESPACES["torch"][name]
-
-
 # --------------------------------------------------------------------------
 # Variances
 
@@ -365,7 +360,7 @@ def corrcoef(input):
     deviation = c.diagonal().real.sqrt() if m.dtype.is_complex else c.diagonal().sqrt()
     c = c / deviation.unsqueeze(1) / deviation.unsqueeze(0)
     if c._meta.dtype.is_complex:
-        return _torch("complex")(c.real.clamp(-1, 1), c.imag.clamp(-1, 1))
+        return NAMESPACES["torch"]["complex"](c.real.clamp(-1, 1), c.imag.clamp(-1, 1))
     return c.clamp(-1, 1)
 
 
