@@ -503,3 +503,22 @@ def test_convolutional_network_agrees():
 
     for wanted, found in zip(run(torch), run(suiren), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+def test_moments_of_group_norm_are_differentiable():
+    """Gradients through the mean and the inverse deviation were dropped."""
+    x = suiren.tensor([[[1.0], [2], [4], [3]], [[0], [5], [2], [2]]], requires_grad=True)
+    _, mean, inverse = suiren.native_group_norm(x, None, None, 2, 4, 1, 2, 1e-5)
+    weights = suiren.arange(1.0, 5).view(2, 2)
+    (by_mean,) = suiren.autograd.grad((mean * weights).sum(), x, retain_graph=True)
+    assert by_mean.flatten().tolist() == [0.5, 0.5, 1.0, 1.0, 1.5, 1.5, 2.0, 2.0]
+    by_inverse = suiren.autograd.grad((inverse * weights).sum(), x)[0].flatten()
+    expected = [1.99988, -1.99988, -3.99976, 3.99976, 0.23999947, -0.23999947, 0.0, 0.0]
+    assert suiren.allclose(by_inverse, suiren.tensor(expected), rtol=1e-4)
+
+
+def test_moments_of_layer_norm_have_no_history():
+    """As in PyTorch, where they are there for the backward pass alone."""
+    x = suiren.ones(2, 4, requires_grad=True)
+    result, mean, inverse = suiren.native_layer_norm(x, (4,), None, None, 1e-5)
+    assert [r.requires_grad for r in (result, mean, inverse)] == [True, False, False]

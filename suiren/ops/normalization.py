@@ -384,7 +384,15 @@ def _check_normalized(input, normalized_shape, weight, bias, name: str) -> tuple
 
 @composite(where=("torch",), out=False)
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
-    """layer_norm's result, mean and inverse standard deviation. Source: torch.native_layer_norm."""
+    """layer_norm's result, mean and inverse standard deviation, the latter two without history.
+
+    Source: torch.native_layer_norm.
+    """
+    result, mean, inverse = _run_layer_norm(input, normalized_shape, weight, bias, eps)
+    return result, mean.detach(), inverse.detach()
+
+
+def _run_layer_norm(input, normalized_shape, weight, bias, eps):
     shape = _check_normalized(input, normalized_shape, weight, bias, "layer_norm")
     if not input._meta.dtype.is_floating_point:
         raise NotImplementedError(f"layer_norm is not implemented for {input._meta.dtype}")
@@ -398,7 +406,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     input: (..., *normalized_shape); weight, bias: normalized_shape, or None. Raises RuntimeError
     where shapes do not fit. Source: torch.nn.functional.layer_norm.
     """
-    return native_layer_norm(input, normalized_shape, weight, bias, eps)[0]
+    return _run_layer_norm(input, normalized_shape, weight, bias, eps)[0]
 
 
 @composite(where=("torch",), name="layer_norm", out=False)
@@ -406,7 +414,7 @@ def torch_layer_norm(
     input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True
 ):
     """:func:`torch.nn.functional.layer_norm`."""
-    return native_layer_norm(input, normalized_shape, weight, bias, eps)[0]
+    return _run_layer_norm(input, normalized_shape, weight, bias, eps)[0]
 
 
 # ---- group normalization
@@ -439,22 +447,50 @@ class _group_norm:
         )
         return result, mean[..., 0], inverse[..., 0]
 
-    def backward(grad, input, weight, bias_meta, result1, result2, eps, groups, needs):
+    def backward(grads, input, weight, bias_meta, result1, result2, eps, groups, needs):
+        grad = grads[0]
+        moments = _through_group_moments(grads[1], grads[2], input, result1, result2, groups)
         if grad is None:
-            return (None,) * 4
+            return moments, None, None, None
         if mode.grad:
-            shape = tuple(input._meta.shape)
-            channel = (1, -1, *(1,) * (len(shape) - 2))
-            split = (shape[0], groups, prod(shape[1:]) // groups)
-            scaled = grad if weight is None else grad * weight.reshape(channel)
-            normal, by_input = _composed_gradient(
-                scaled.reshape(split), input.reshape(split), (2,), eps
-            )
-            rest = (0, *range(2, len(shape)))
-            by_weight = (grad * normal.reshape(shape)).sum(rest)
-            return by_input.reshape(shape), by_weight, grad.sum(rest), None
-        found = _group_norm_gradient(grad, input, weight, result1, result2, groups)
-        return (*[x if need else None for x, need in zip(found, needs[:3], strict=True)], None)
+            found = _composed_group_norm(grad, input, weight, eps, groups)
+        else:
+            found = _group_norm_gradient(grad, input, weight, result1, result2, groups)
+        by_input, by_weight, by_bias = (
+            x if need else None for x, need in zip(found, needs[:3], strict=True)
+        )
+        if moments is not None and by_input is not None:
+            by_input = by_input + moments
+        return by_input, by_weight, by_bias, None
+
+
+def _composed_group_norm(grad, input, weight, eps, groups):
+    shape = tuple(input._meta.shape)
+    channel = (1, -1, *(1,) * (len(shape) - 2))
+    split = (shape[0], groups, prod(shape[1:]) // groups)
+    scaled = grad if weight is None else grad * weight.reshape(channel)
+    normal, by_input = _composed_gradient(scaled.reshape(split), input.reshape(split), (2,), eps)
+    rest = (0, *range(2, len(shape)))
+    by_weight = (grad * normal.reshape(shape)).sum(rest)
+    return by_input.reshape(shape), by_weight, grad.sum(rest)
+
+
+def _through_group_moments(by_mean, by_inverse, input, mean, inverse, groups):
+    """What gradients of the mean and of the inverse deviation add to the input's; None: nothing.
+
+    The mean moves by 1 / count with each element, the inverse deviation r by -r**3 times the
+    element's difference to the mean / count.
+    """
+    if by_mean is None and by_inverse is None:
+        return None
+    shape = tuple(input._meta.shape)
+    count = prod(shape[1:]) // groups
+    split = input.reshape((shape[0], groups, count))
+    found = by_mean.unsqueeze(-1).expand(split._meta.shape) if by_mean is not None else 0
+    if by_inverse is not None:
+        slope = (by_inverse * inverse**3).unsqueeze(-1)
+        found = found - slope * (split - mean.unsqueeze(-1))
+    return (found / count).reshape(shape)
 
 
 @operator(where=(), name="native_group_norm_gradient", node_name="NativeGroupNormBackwardBackward0")
