@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import Any
 
 import numpy as np
 
-from suiren.dtypes import dtype
+from suiren.dtypes import dtype, float32
 from suiren.trace import Meta, Value, meta
 from suiren.trace.value import BORROWED
 
@@ -99,14 +98,12 @@ class Storage:
         if self.pinned is None:
             assert self.value is not None
             array = self.value.get()
-            # Other Values may be views of the same memory, and Values never change.
             own = array.base is None and array.flags.c_contiguous and array.flags.writeable
-            if (
-                not own
-                or not self.meta.contiguous
-                or sys.getrefcount(array) > _LOCAL_AND_VALUE
-                or sys.getrefcount(self.value) > _ATTRIBUTE_ONLY
-            ):
+            del array  # a reference of our own would be counted
+            # Other Values may be views of the same memory, and Values never change.
+            own = own and self.meta.contiguous and _held_as_little(self, _ALONE)
+            array = self.value.get()
+            if not own:
                 array = self._laid_out(array)
             self.pin(array)
         assert self.pinned is not None
@@ -150,7 +147,8 @@ class Storage:
         owner = self.pinned.base
         if type(owner) is not np.ndarray or owner.base is not None or not owner.flags.owndata:
             return True  # memory of something else, which may outlive all arrays over it
-        return sys.getrefcount(owner) > _LOCAL_AND_ATTRIBUTE
+        del owner
+        return _references_to_base(self.pinned) > _references_to_base(_ONLY_VIEW)
 
 
 def _restored(kind: dtype, shape: tuple, strides: tuple, array: np.ndarray) -> Storage:
@@ -163,19 +161,33 @@ def memory_order(m: Meta) -> list[int]:
     return sorted(range(m.ndim), key=lambda d: -m.strides[d])
 
 
-class _Probe:
-    __slots__ = ("held",)
-    held: Any
+# Python versions differ in what they count (3.14 leaves out some references of local variables), so
+# that a count is only compared with the count of something nobody else holds, taken by the same
+# code and taken last: the interpreter may come to count less while it runs, never more.
+def _references_to_base(view: np.ndarray) -> int:
+    return sys.getrefcount(view.base)
 
 
-def _measure_counts() -> tuple[int, int, int]:
-    # What Python counts for objects held the way the code above holds them; versions differ.
-    probe = _Probe()
-    probe.held = np.empty(1)
-    only = sys.getrefcount(probe.held)
-    array = probe.held
-    both = sys.getrefcount(array)
-    return only, both, both
+def _references_to_buffer(value: Value) -> int:
+    return sys.getrefcount(value.buffer)
 
 
-_ATTRIBUTE_ONLY, _LOCAL_AND_ATTRIBUTE, _LOCAL_AND_VALUE = _measure_counts()
+def _references_to_value(storage: Storage) -> int:
+    return sys.getrefcount(storage.value)
+
+
+def _held_as_little(storage: Storage, other: Storage) -> bool:
+    """Whether a storage's Value and its array are held by no more places than the other's."""
+    assert storage.value is not None and other.value is not None
+    return _references_to_buffer(storage.value) <= _references_to_buffer(other.value) and (
+        _references_to_value(storage) <= _references_to_value(other)
+    )
+
+
+def _alone() -> Storage:
+    found = meta((1,), float32)
+    return Storage(Value(found, np.empty(1, np.float32)), found)
+
+
+_ALONE = _alone()
+_ONLY_VIEW = np.empty(1).view()

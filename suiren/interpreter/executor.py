@@ -23,16 +23,10 @@ import numpy as np
 CHECK = os.environ.get("SUIREN_CHECK", "0") not in ("", "0")
 
 
-def _held_only_by_a_list() -> int:
-    """The reference count of an array that one list and the measuring code hold.
-
-    Measured instead of written down: Python versions differ in what they count.
-    """
-    slots = [np.empty(1)]
-    return sys.getrefcount(slots[0])
-
-
-_BASELINE = _held_only_by_a_list()
+# An array that one list holds and nobody else. Python versions differ in what they count (3.14
+# leaves out some references of local variables), so that counts are only compared with its count,
+# taken by the same code (and taken last).
+_HELD_ONCE = [np.empty(1)]
 _FAILED = object()  # in the slots of results that could not be computed
 
 
@@ -163,8 +157,12 @@ class Interpretation:
             and isinstance(slots[slot], np.ndarray)
             and slots[slot].base is None
             and slots[slot].flags.writeable
-            and sys.getrefcount(slots[slot]) <= _BASELINE
+            and _references(slots, slot) <= _references(_HELD_ONCE, 0)
         )
+
+
+def _references(slots: list[Any], slot: int) -> int:
+    return sys.getrefcount(slots[slot])
 
 
 def check_result(step: _Step, slots: list[Any]) -> None:
