@@ -210,6 +210,11 @@ def check_writable(target: Tensor, name: str = "an in-place operation") -> None:
             "input was returned as-is), and writing to it would replace the custom backward. "
             "clone() the output of the custom Function."
         )
+    if view.origin == "elsewhere":
+        raise NotImplementedError(
+            f"{name} under autograd through an as_strided view that shows elements outside the "
+            "tensor it was made from is not supported; make the view from the base tensor"
+        )
     if view.origin == "multi":
         raise RuntimeError(
             f"{name} writes to one of the views made by a function that returns several views "

@@ -61,3 +61,40 @@ def test_gradients():
     x = suiren.arange(4.0).requires_grad_()
     suiren.cat([x.unfold(0, 2, 1).sum(0), x.flip(0)[:2], x.repeat(2)]).sum().backward()
     assert x.grad.tolist() == [3.0, 4.0, 5.0, 4.0]
+
+
+# ---- as_strided from tensors that are a part of their memory
+
+
+def test_as_strided_outside_its_input_takes_no_gradient():
+    """A leaf that is a part of a larger memory got no gradient at all. From PyTorch 2.13."""
+    memory = suiren.arange(20.0)
+    for offset, expected in [
+        (None, [1.0, 3.0, 2.0, 4.0]), (0, [0.0] * 4), (4, [3.0, 2.0, 4.0, 0.0]),
+    ]:  # fmt: skip
+        x = memory[5:15].requires_grad_()
+        y = x.as_strided((2, 2), (1, 2), offset)
+        assert y.grad_fn.name() == "AsStridedBackward0"
+        (y * suiren.tensor([[1.0, 2], [3, 4]])).sum().backward()
+        assert x.grad.tolist() == expected + [0.0] * 6
+
+
+def test_as_strided_keeps_the_dtype_that_a_view_reads_memory_in():
+    """The step from one dtype to the other was lost, which gave other numbers."""
+    bits = suiren.arange(4.0).view(suiren.int32)
+    assert bits.as_strided((2, 2), (1, 1)).tolist() == [[0, 1065353216], [1065353216, 1073741824]]
+    memory = suiren.arange(4.0)
+    memory.view(suiren.int32).as_strided((2,), (2,), 1).fill_(0)
+    assert memory.tolist() == [0.0, 0.0, 2.0, 0.0]
+    with pytest.raises(NotImplementedError, match="clone"):
+        memory[1:].view(suiren.int16).as_strided((2,), (1,), 0)
+    with pytest.raises(NotImplementedError, match="clone"):
+        suiren.tensor([1 + 2j, 3j]).real.as_strided((2,), (1,), 1)
+
+
+def test_writing_through_as_strided_outside_its_input_is_refused_under_autograd():
+    """Gradients of what lies outside would be lost."""
+    x = suiren.arange(6.0).requires_grad_()
+    part = (x * 1)[2:5]
+    with pytest.raises(NotImplementedError, match="as_strided"):
+        part.as_strided((2,), (2,), 1).mul_(3)

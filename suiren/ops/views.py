@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from suiren.autograd.graph import connect
+from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import kept_layout
@@ -60,6 +62,15 @@ def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
 def _flat_steps(source: Tensor) -> Tensor:
     """The whole storage as one dimension, in memory order."""
     root = source._storage.meta
+    view = source._view
+    if source._meta.dtype is not root.dtype or (
+        view is not None and any("conj" in step[0].name for step in view.steps)
+    ):
+        raise NotImplementedError(
+            f"as_strided: elements outside a tensor of {source._meta.dtype} that reads the bits "
+            f"of {root.dtype} memory in another way (view(dtype), real, imag, conj), or a tensor "
+            "of that kind with gaps, are not supported; clone() it first"
+        )
     base = base_of(source)
     flat = source if base is None else base
     if flat._view is not None:  # the detached form of a view: its memory, not its history
@@ -102,16 +113,34 @@ class as_strided:
         offset = offset_of(input) if storage_offset is None else storage_offset
         if offset < 0:
             raise RuntimeError(f"Tensor: invalid storage offset {offset}")
-        flat = _flat_steps(input)
-        held = flat._meta.numel
+        old = input._meta
+        held = _held(input)
         reach = offset + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if prod(size) and reach > held:
             raise RuntimeError(
                 f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset} "
                 f"require {reach} elements, which are out of bounds for storage of {held} elements"
             )
-        seen = meta(size, input._meta.dtype, input._meta.device, stride)
-        return make_view(as_strided.operator, flat, (size, stride, offset), seen, offset)
+        seen = meta(size, old.dtype, old.device, stride)
+        first = offset_of(input)
+        if input._view is None:
+            flat = _flat_steps(input)
+        elif old.contiguous and first <= offset and max(reach, offset) <= first + old.numel:
+            # nothing but elements of the input: a part of it, whatever steps led to it
+            flat, place = _reshape(input, (old.numel,)), (size, stride, offset - first)
+            return make_view(as_strided.operator, flat, place, seen, offset)
+        else:
+            flat = _flat_steps(input)
+        result = make_view(as_strided.operator, flat, (size, stride, offset), seen, offset)
+        if input._view is not None and input._requires_grad and mode.grad:
+            # what lies outside the input is a constant to it
+            window = (held, tuple(old.strides), first)
+            connect(
+                _as_strided_elsewhere.operator, (size, stride, offset, *window), (input,), (old,),
+                (result,),
+            )  # fmt: skip
+            result._view.origin = "elsewhere"
+        return result
 
     def infer(input, size, stride, offset):
         return meta(size, input.dtype, input.device, stride)
@@ -129,6 +158,41 @@ class as_strided:
 
     def write(parent, new, size, stride, offset):
         return apply(as_strided_scatter.operator, (parent, new), (size, stride, offset))
+
+
+def _held(source: Tensor) -> int:
+    """How many elements of the source's dtype its storage has room for."""
+    root = source._storage.meta
+    return root.numel * root.dtype.itemsize // source._meta.dtype.itemsize
+
+
+@operator(where=(), name="as_strided_elsewhere", node_name="AsStridedBackward0")
+class _as_strided_elsewhere:
+    """The place in the graph of an as_strided view that shows more than its input.
+
+    ``held`` is the length of the storage; ``strides`` and ``first`` are the input's own. It is
+    never recorded: the view is a step from the storage.
+    """
+
+    def call(input, size, stride, offset, held, strides, first):
+        return as_strided(input, size, stride, offset)
+
+    def infer(input, size, stride, offset, held, strides, first):
+        return meta(size, input.dtype, input.device, stride)
+
+    def evaluate(input, size, stride, offset, held, strides, first):
+        raise AssertionError("Suiren's own fault: as_strided_elsewhere was recorded")
+
+    def grad_input(grad, input_meta, size, stride, offset, held, strides, first):
+        shape = tuple(input_meta.shape)
+        zeros = zeros_of(meta((held,), grad._meta.dtype))
+        found = apply(as_strided_add.operator, (zeros, grad), (size, stride, offset))
+        if any(n > 1 and s == 0 for n, s in zip(shape, strides, strict=True)):
+            # elements that the input shows several times share what comes to their memory
+            ones = zeros_of(meta(shape, grad._meta.dtype)) + 1
+            times = apply(as_strided_add.operator, (zeros, ones), (shape, strides, first))
+            found = found / times.clamp(min=1)
+        return apply(as_strided.operator, (found,), (shape, strides, first))
 
 
 def full_like_meta(m) -> Tensor:
