@@ -849,7 +849,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     torch.repeat_interleave.
     """
     from suiren.ops.creation import from_array
-    from suiren.ops.scatter import index_select
+    from suiren.ops.indexed_slices import index_select
 
     if repeats is None:
         counts = input

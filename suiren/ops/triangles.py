@@ -13,7 +13,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import from_array, options
-from suiren.ops.scatter import index_select
+from suiren.ops.indexed_slices import index_select
 from suiren.ops.shape import cat, stack, tensor_list
 from suiren.ops.views import diagonal, reshape, wrap_dim
 from suiren.tensor import Tensor
