@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,12 @@ class Storage:
             return True  # memory of something else, which may outlive all arrays over it
         del owner
         return _references_to_base(self.pinned) > _references_to_base(_ONLY_VIEW)
+
+
+def part_of(value: Value, operator: Any, attributes: tuple, found: Meta) -> Value | None:
+    """What ``operator`` takes from a computed Value, over the same memory, if it lies together."""
+    array = np.asarray(operator.evaluate(value.buffer, *attributes))
+    return Value(found, array) if array.flags.c_contiguous else None
 
 
 def _restored(kind: dtype, shape: tuple, strides: tuple, array: np.ndarray) -> Storage:

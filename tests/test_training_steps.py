@@ -134,6 +134,39 @@ def test_batches_of_a_loader_repeat_too():
     assert misses[2] == misses[-1]
 
 
+def test_which_rows_a_step_takes_makes_no_new_program():
+    x, y = suiren.randn(40, 20), suiren.arange(40) % 10
+    x.sum().item()
+    y.sum().item()
+    model = mlp()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    misses = []
+    for start in range(0, 40, 8):
+        rows = slice(start, start + 8)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+        optimizer.step()
+        misses.append(programs.misses)
+    assert misses[1] == misses[-1]
+    known = []
+    for i in range(5):
+        suiren.stack([x[i], x[i + 3]]).sum().item()
+        known.append(programs.misses)
+    assert known[0] == known[-1]
+
+
+def test_rows_looked_at_keep_what_they_showed():
+    x = suiren.arange(6.0).reshape(3, 2)
+    x.sum().item()
+    row = x[1]
+    doubled, kept = row * 2, row.clone()
+    x[1] = 7.0
+    x.mul_(10)
+    assert (doubled.tolist(), kept.tolist(), row.tolist()) == ([4.0, 6.0], [2.0, 3.0], [70.0, 70.0])
+    x.numpy()[1] = 5.0
+    assert row.tolist() == [5.0, 5.0]
+
+
 def test_batch_norm_counts_its_batches_within_the_step(flushes):
     layer = nn.BatchNorm1d(3)
     for _ in range(4):
