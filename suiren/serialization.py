@@ -40,6 +40,7 @@ from suiren.checkpoint_parts import (
 )
 from suiren.device import device
 from suiren.dtypes import dtype
+from suiren.files import replacing
 from suiren.nn import parameter as parameters
 from suiren.safe_unpickling import SafeUnpickler
 from suiren.storage import Storage
@@ -105,19 +106,8 @@ def _replaced(path: str) -> Iterator[tuple[Any, str]]:
         with open(path, "wb") as file:
             yield file, stem
         return
-    beside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    try:
-        with open(beside, "xb") as file:
-            yield file, stem
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(path):
-            os.chmod(beside, os.stat(path).st_mode & 0o7777)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
+    with replacing(path) as file:
+        yield file, stem
 
 
 def _write(obj: Any, file: Any, name: str) -> None:

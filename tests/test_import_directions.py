@@ -1,4 +1,4 @@
-"""The layers of DESIGN section 8: a module imports only from its own layer and those below it."""
+"""The layers of the package: a module imports only from its own layer and those below it."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).parent.parent / "suiren"
 
 # From low to high. A name stands for a module or a whole subpackage; the longest match counts.
 LAYERS = [
-    ["version", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes", "device",
-     "printing", "return_types"],
+    ["version", "files", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes",
+     "device", "printing", "return_types"],
     ["interpreter"],
     ["trace"],
     ["operator", "storage", "autograd.mode"],

@@ -6,11 +6,9 @@ rows of metrics.csv after it are dropped on reading.
 """
 
 import argparse
-import contextlib
 import io
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import suiren as torch
 from suiren.cli import options
 from suiren.cli.errors import CommandError, first_line
+from suiren.files import replacing
 
 FORMAT = 1  # raised when an older suiren could not read the files any more
 CONFIG, METRICS, MODEL = "config.json", "metrics.csv", "model.pt"
@@ -77,18 +76,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CommandError: it cannot be written (no permission, disk full, ...).
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(beside, "wb") as stream:
+        with replacing(str(path)) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, path)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {first_line(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def new_run_folder(out: str | None, name: str) -> Path:
