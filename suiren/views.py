@@ -241,17 +241,20 @@ def _check_memory(target: Tensor, name: str) -> None:
             )
 
 
-def check_partial_overlap(target: Tensor, other: Tensor, name: str) -> None:
-    """Raises RuntimeError if two dense tensors over one memory share a part of it."""
+def check_partial_overlap(target: Tensor, other: Tensor, name: str, same: bool = True) -> None:
+    """Raises RuntimeError if two dense tensors over one memory share a part of it.
+
+    ``same``: whether they may be the same elements in the same order.
+    """
     a, b = target._meta, other._meta
     if not a.contiguous or not b.contiguous or not a.numel or not b.numel:
         return
     first, second = offset_of(target), offset_of(other)
-    if first == second and a.numel == b.numel:
-        same = [s for n, s in zip(a.shape, a.strides, strict=True) if n != 1] == [
+    if same and first == second and a.numel == b.numel:
+        alike = [s for n, s in zip(a.shape, a.strides, strict=True) if n != 1] == [
             s for n, s in zip(b.shape, b.strides, strict=True) if n != 1
         ]
-        if same:
+        if alike:
             return
     if first < second + b.numel and second < first + a.numel:
         raise RuntimeError(
@@ -411,7 +414,7 @@ def out_form(function: Any) -> Any:
 def write_out(out: Any, function: Any, args: tuple, kwargs: dict) -> Any:
     """Writes a result (or a tuple of them) into ``out``, which takes its shape if need be."""
     name = function.__name__
-    inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    inputs = _tensors_in((*args, *kwargs.values()))
     outs = out if isinstance(out, (tuple, list)) else (out,)
     if mode.grad and any(x._requires_grad for x in (*inputs, *outs)):
         raise RuntimeError(
@@ -423,10 +426,48 @@ def write_out(out: Any, function: Any, args: tuple, kwargs: dict) -> Any:
     if len(found) != len(outs):
         raise TypeError(f"{name}() has {len(found)} results, got {len(outs)} tensors in out=")
     for target, result in zip(outs, found, strict=True):
+        if name in _EXACT and target._meta.dtype is not result._meta.dtype:
+            raise RuntimeError(
+                f"Expected out tensor to have dtype {result._meta.dtype}, but got "
+                f"{target._meta.dtype} instead ({name} does not convert; use .to() afterwards)"
+            )
         if target._meta.shape != result._meta.shape:
+            _check_memory(target, name)
             target.resize_(result._meta.shape)
+        _check_out(target, result, inputs, name)
         assign(target, result, name)
     return out
+
+
+# Functions whose result must not share memory with an input at all, and those whose out= must
+# have the dtype of the result. Found by experiment with PyTorch 2.13.
+_SEPARATE = frozenset({
+    "cat", "concat", "concatenate", "column_stack", "cross", "dstack", "gather", "hstack",
+    "index_select", "kron", "linalg_cross", "masked_select", "outer", "ger", "stack", "take",
+    "take_along_dim", "vstack",
+})  # fmt: skip
+_EXACT = frozenset({"gather", "index_select", "masked_select", "narrow_copy", "take", "where"})
+
+
+def _tensors_in(values: Any) -> list[Tensor]:
+    found = []
+    for x in values:
+        if isinstance(x, Tensor):
+            found.append(x)
+        elif isinstance(x, (tuple, list)):
+            found += [y for y in x if isinstance(y, Tensor)]
+    return found
+
+
+def _check_out(target: Tensor, result: Tensor, inputs: list[Tensor], name: str) -> None:
+    """Raises RuntimeError where ``out`` shares memory with an input in a way PyTorch refuses."""
+    for x in inputs:
+        if x._storage is not target._storage:
+            continue
+        if name in _SEPARATE:
+            check_partial_overlap(target, x, name, same=False)
+        elif x._meta.shape == result._meta.shape:
+            check_partial_overlap(target, x, name)
 
 
 finish.extend((out_form, in_place_form))

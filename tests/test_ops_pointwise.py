@@ -353,3 +353,36 @@ def test_errors(error, wrong):
         return
     with pytest.raises(error):
         wrong(torch)
+
+
+# ---- out= that shares memory with an input
+
+
+@pytest.mark.parametrize("call", [
+    "T.add(x[:4], 1, out=x[1:5])", "T.exp(x[:4], out=x[2:6])", "T.cat([x[:4], x[4:]], out=x)",
+    "T.gather(x[:4], 0, T.tensor([0, 1]), out=x[:2])", "T.take(x, T.tensor([0]), out=x[:1])",
+    "T.index_select(x, 0, T.tensor([0]), out=x[:1])", "T.masked_select(x, x > 6, out=x[:1])",
+    "T.stack([x[:4], x[:4]], out=x.view(2, 4))", "T.outer(x[:2], x[:2], out=x[4:].view(2, 2)[:])",
+])  # fmt: skip
+def test_out_that_shares_memory_is_refused(call):
+    """PyTorch's kernels read while they write; programs that run here must run there."""
+    x = suiren.arange(8.0)
+    if call.startswith("T.outer"):
+        suiren.outer(x[:2], x[:2], out=x[4:].view(2, 2))  # apart: allowed
+        call = "T.outer(x[:2], x[:2], out=x[:4].view(2, 2))"
+    with pytest.raises(RuntimeError, match="single memory location"):
+        eval(call, {"T": suiren, "x": x})
+
+
+def test_out_that_is_an_input_of_an_elementwise_function_is_allowed():
+    x = suiren.arange(4.0)
+    suiren.add(x, x, out=x)
+    assert x.tolist() == [0.0, 2.0, 4.0, 6.0]
+
+
+@pytest.mark.parametrize("name", ["gather", "index_select"])
+def test_out_of_another_dtype_is_refused_where_pytorch_does_not_convert(name):
+    x, index = suiren.arange(4.0), suiren.tensor([0, 1])
+    with pytest.raises(RuntimeError, match="dtype"):
+        getattr(suiren, name)(x, 0, index, out=suiren.empty(2, dtype=suiren.float64))
+    assert suiren.add(x, 1, out=suiren.empty(4, dtype=suiren.float64)).dtype is suiren.float64
