@@ -14,7 +14,8 @@ import numpy as np
 from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, composite, operator
-from suiren.ops import shape as _shape  # noqa: F401 (registers split, unbind and unfold)
+from suiren.ops import sliding as _sliding  # noqa: F401 (registers unfold)
+from suiren.ops import splitting as _splitting  # noqa: F401 (registers split and unbind)
 from suiren.ops.creation import format_strides
 from suiren.ops.views import (
     as_strided,

@@ -14,7 +14,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import from_array, options
 from suiren.ops.indexed_slices import index_select
-from suiren.ops.shape import cat, stack, tensor_list
+from suiren.ops.joining import cat, stack, tensor_list
 from suiren.ops.views import diagonal, reshape, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import meta
