@@ -75,3 +75,12 @@ def test_sizes_by_keyword_are_called_size(name):
     assert getattr(suiren, name)(size=(2, 3)).shape == (2, 3)
     with pytest.raises(TypeError):
         getattr(suiren, name)(shape=(2, 3))
+
+
+def test_arange_rounds_as_pytorch_does():
+    """relu at the "zero" of this range has gradient 1 in PyTorch, because it is 4e-16 there."""
+    x = suiren.arange(-8.0, 8.0, 0.1)
+    assert 0 < x[80].item() < 1e-15
+    torch = pytest.importorskip("torch")
+    for start, end, step in [(-8.0, 8.0, 0.1), (-5, 5, 0.01), (0, 100, 0.7), (0, 1, 0.1)]:
+        assert suiren.arange(start, end, step).tolist() == torch.arange(start, end, step).tolist()
