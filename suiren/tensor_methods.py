@@ -149,7 +149,7 @@ def storage_offset(self: Tensor) -> int:
 def data_ptr(self: Tensor) -> int:
     """A number that tells memory apart: equal for tensors with the same first element.
 
-    The address itself where the memory is shared with NumPy, a stand-in otherwise (Suiren may
+    The address itself where the memory is shared with NumPy, else a made-up one (Suiren may
     keep the elements elsewhere from one operation to the next).
     """
     if not self._meta.numel:

@@ -1,5 +1,7 @@
 """The one exception that means "the user should read this line": shown as is, exit status 2."""
 
+EXIT_INTERRUPTED = 130  # what a shell shows for a command that SIGINT ended
+
 
 class CommandError(Exception):
     """Bad input or a failed write; the text is one line that says what, why and what to do."""

@@ -12,10 +12,9 @@ from typing import Any, NoReturn
 
 import suiren as torch
 from suiren.cli import info, predict, train
-from suiren.cli.errors import CommandError, first_line
+from suiren.cli.errors import EXIT_INTERRUPTED, CommandError, first_line
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 

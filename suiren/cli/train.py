@@ -12,7 +12,7 @@ import numpy as np
 
 import suiren as torch
 from suiren.cli import options, runfolder
-from suiren.cli.errors import CommandError, first_line
+from suiren.cli.errors import EXIT_INTERRUPTED, CommandError, first_line
 from suiren.cli.folders import ImageSet, read_digits, read_folder
 from suiren.cli.interrupts import Interrupted, Interrupts
 from suiren.cli.progress import Reporter
@@ -22,7 +22,6 @@ from suiren.utils.data import TensorDataset
 from suiren.vision.datasets import stratified_split
 from suiren.vision.models import list_models
 
-EXIT_INTERRUPTED = 130
 DEFAULTS = {"model": "cnn", "epochs": 15, "batch_size": 64, "optimizer": "adam", "seed": 0}
 DIGITS_SIZE, FOLDER_SIZE = 8, 32
 TEST_FRACTION = 0.2

@@ -5,9 +5,9 @@ from `GroupwiseOptimizer` and writes `_update_group`, with in-place tensor opera
 order of PyTorch's unfused (`foreach=False`) implementation, so that results agree to rounding.
 
 Nothing in an update may read a tensor's value: that would flush the trace half-way. Numbers
-that change from step to step are Python floats; they are inputs of the compiled program, so a
-new learning rate compiles nothing anew. `foreach`, `fused` and `capturable` are accepted and
-select nothing, for the engine compiles the whole step anyway.
+that change from step to step are Python floats; they are inputs of the recorded program, so a
+new learning rate makes no new program. `foreach`, `fused` and `capturable` are accepted and
+select nothing, for the whole step is one program anyway.
 """
 
 from __future__ import annotations

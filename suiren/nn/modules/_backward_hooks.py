@@ -30,6 +30,7 @@ class PassThrough(suiren.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients as they come."""
         return gradients
 
 

@@ -108,7 +108,7 @@ class ConversionMixin(ModuleFields):
         return self._apply(lambda tensor: tensor.cpu())
 
     def cuda(self, device: Any = None) -> Any:
-        """Move all parameters and buffers to a GPU."""
+        """Raises AssertionError: there is no CUDA here (a module without tensors is returned)."""
         return self._apply(lambda tensor: tensor.cuda(device))
 
     def share_memory(self) -> Any:

@@ -139,6 +139,7 @@ class LazyLinear(LazyModuleMixin, Linear):
             super().reset_parameters()
 
     def initialize_parameters(self, input: Tensor) -> None:
+        """Take in_features from the last size of the first input."""
         if not self.has_uninitialized_params():
             if self.in_features == 0:
                 self.in_features = self.weight.shape[-1]

@@ -251,7 +251,7 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
                         stacklevel=2)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Accepted for compatibility: every module's steps are compiled without asking."""
+        """Accepted for compatibility, and does nothing: every call is recorded as a program."""
 
     # ---- registering
 

@@ -57,7 +57,7 @@ class PackedSequence(
         return self.to("cpu")
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
-        """Move to a GPU."""
+        """Raises AssertionError: there is no CUDA here."""
         return self.to(*(args or ("cuda",)), **kwargs)
 
     def double(self) -> PackedSequence:
