@@ -12,8 +12,8 @@ from math import prod
 
 from suiren.operator import composite
 from suiren.ops.matmul import bmm
+from suiren.ops.parts import diagonal
 from suiren.ops.reductions import sum_
-from suiren.ops.views import diagonal
 from suiren.tensor import Tensor
 
 Label = object  # a letter, a number of the sublist form, or ("...", i) for an ellipsis dimension

@@ -21,7 +21,8 @@ from suiren.dispatch import apply
 from suiren.operator import Operator, composite
 from suiren.ops.creation import fill, from_array
 from suiren.ops.elementwise import broadcast_shapes, elementwise_strides, kept_layout
-from suiren.ops.views import full_like_meta, same_view, select, slice_, unsqueeze, wrap_dim
+from suiren.ops.parts import select, slice_
+from suiren.ops.views import full_like_meta, same_view, unsqueeze, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
 from suiren.views import assign, make_view, offset_of

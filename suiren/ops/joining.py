@@ -8,7 +8,8 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise_strides, result_type_of
-from suiren.ops.views import full_like_meta, reshape, slice_, unsqueeze, wrap_dim
+from suiren.ops.parts import slice_
+from suiren.ops.views import full_like_meta, reshape, unsqueeze, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import meta
 

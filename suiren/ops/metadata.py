@@ -17,16 +17,9 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops import sliding as _sliding  # noqa: F401 (registers unfold)
 from suiren.ops import splitting as _splitting  # noqa: F401 (registers split and unbind)
 from suiren.ops.creation import format_strides
-from suiren.ops.views import (
-    as_strided,
-    reshape,
-    select,
-    sizes_of,
-    squeeze,
-    t,
-    transpose,
-    unsqueeze,
-)
+from suiren.ops.parts import select
+from suiren.ops.strided import as_strided
+from suiren.ops.views import reshape, sizes_of, squeeze, t, transpose, unsqueeze
 from suiren.tensor import Tensor, value_of
 from suiren.trace import meta
 from suiren.views import alias

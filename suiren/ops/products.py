@@ -17,8 +17,9 @@ from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
 from suiren.ops.elementwise import broadcast_shapes
 from suiren.ops.matmul import check_tensors, matmul, mm
+from suiren.ops.parts import diagonal
 from suiren.ops.reductions import sum_
-from suiren.ops.views import diagonal, wrap_dim
+from suiren.ops.views import wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import meta
 
@@ -261,7 +262,8 @@ class trace:
         return np.asarray(np.trace(input, dtype=kind))
 
     def grad_input(grad, input_meta):
-        from suiren.ops.views import diagonal_write, full_like_meta
+        from suiren.ops.parts import diagonal_write
+        from suiren.ops.views import full_like_meta
 
         zeros = full_like_meta(input_meta)
         length = min(input_meta.shape)

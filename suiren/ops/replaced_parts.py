@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from suiren.operator import composite
 from suiren.ops.indexing import slice_bounds
-from suiren.ops.views import (
-    as_strided,
-    as_strided_scatter,
-    diagonal,
-    diagonal_write,
-    reshape,
-    select,
-    select_write,
-    slice_,
-    slice_write,
-    wrap_dim,
-)
+from suiren.ops.parts import diagonal, diagonal_write, select, select_write, slice_, slice_write
+from suiren.ops.strided import as_strided, as_strided_scatter
+from suiren.ops.views import reshape, wrap_dim
 from suiren.tensor import Tensor
 
 

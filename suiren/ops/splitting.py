@@ -5,7 +5,8 @@ from __future__ import annotations
 from suiren import dtypes
 from suiren.operator import composite
 from suiren.ops.indexing import clamped
-from suiren.ops.views import select, sizes_of, slice_, wrap_dim
+from suiren.ops.parts import select, slice_
+from suiren.ops.views import sizes_of, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import meta
 from suiren.views import make_view, offset_of

@@ -15,7 +15,8 @@ from suiren.operator import composite, operator
 from suiren.ops.creation import from_array, options
 from suiren.ops.indexed_slices import index_select
 from suiren.ops.joining import cat, stack, tensor_list
-from suiren.ops.views import diagonal, reshape, wrap_dim
+from suiren.ops.parts import diagonal
+from suiren.ops.views import reshape, wrap_dim
 from suiren.tensor import Tensor
 from suiren.trace import meta
 

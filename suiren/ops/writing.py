@@ -16,7 +16,8 @@ from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill_number, filled
-from suiren.ops.views import expand, full_like_meta
+from suiren.ops.parts import expand
+from suiren.ops.views import full_like_meta
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.views import alias, assign
 
