@@ -5,10 +5,10 @@ the awkward points (ties, NaN, zeros, nothing at all) without PyTorch.
 """
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
+import tables
 
 import suiren
 
@@ -86,58 +86,14 @@ def data():
     return found
 
 
-def names(library, grad=False):
-    scope = {"torch": library, "nan": nan, "inf": inf}
-    for key, array in data().items():
-        scope[key] = library.tensor(array)
-        if grad and array.dtype == np.float32:
-            scope[key].requires_grad_()
-    return scope
-
-
-def evaluate(library, text, grad=False):
-    scope = names(library, grad)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return eval(text, scope), scope
-
-
-def arrays(result):
-    if isinstance(result, (tuple, list)):
-        return [a for part in result for a in arrays(part)]
-    if "bfloat16" in str(result.dtype):
-        result = result.float()
-    return [np.asarray(result.detach().numpy())]
-
-
-def assert_same(want, got):
-    assert len(want) == len(got)
-    for a, b in zip(want, got, strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        tolerance = 2e-2 if a.dtype == np.float16 else 2e-5
-        np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("text", DIFFERENTIABLE + NOT_DIFFERENTIABLE)
 def test_value(text):
-    torch = pytest.importorskip("torch")
-    want, got = evaluate(torch, text)[0], evaluate(suiren, text)[0]
-    assert type(want).__name__ == type(got).__name__
-    assert_same(arrays(want), arrays(got))
+    tables.check_value(text, data(), 2e-5, half=2e-2)
 
 
 @pytest.mark.parametrize("text", DIFFERENTIABLE)
 def test_gradient(text):
-    torch = pytest.importorskip("torch")
-    found = []
-    for library in (torch, suiren):
-        result, scope = evaluate(library, text, grad=True)
-        weights = np.cos(np.arange(result.numel())).reshape(tuple(result.shape))
-        (result * library.tensor(weights).to(result.dtype)).sum().backward()
-        grads = {k: x.grad for k, x in scope.items() if getattr(x, "grad", None) is not None}
-        found.append({k: x.numpy() for k, x in grads.items()})
-    assert found[0].keys() == found[1].keys()
-    assert_same(list(found[0].values()), [found[1][k] for k in found[0]])
+    tables.check_gradient(text, data(), 2e-5)
 
 
 SECOND = [
@@ -152,7 +108,7 @@ def test_second_derivative(text):
     torch = pytest.importorskip("torch")
     found = []
     for library in (torch, suiren):
-        result, scope = evaluate(library, text, grad=True)
+        result, scope = tables.evaluate(library, text, data(), grad=True)
         x = scope["z" if text.startswith("z") else "x"]
         (first,) = library.autograd.grad((result * result).sum(), x, create_graph=True)
         weights = np.cos(np.arange(12)).reshape(3, 4).astype(np.float32)
@@ -163,13 +119,7 @@ def test_second_derivative(text):
 
 @pytest.mark.parametrize("text", ERRORS)
 def test_error_type(text):
-    torch = pytest.importorskip("torch")
-    with pytest.raises(Exception) as wanted:
-        evaluate(torch, text)
-    with pytest.raises(Exception) as got:
-        evaluate(suiren, text)
-    assert type(got.value) is type(wanted.value)
-    assert str(got.value)
+    tables.check_error(text, data())
 
 
 NODES = [
@@ -183,7 +133,10 @@ NODES = [
 @pytest.mark.parametrize("text", NODES)
 def test_node_name(text):
     torch = pytest.importorskip("torch")
-    a, b = (evaluate(library, text, grad=True)[0].grad_fn.name() for library in (torch, suiren))
+    a, b = (
+        tables.evaluate(library, text, data(), grad=True)[0].grad_fn.name()
+        for library in (torch, suiren)
+    )
     assert a == b
 
 

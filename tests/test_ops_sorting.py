@@ -4,10 +4,9 @@ The expressions are evaluated with ``torch`` bound to either library; ties are c
 PyTorch's answer is determined. Recorded numbers at the end need no PyTorch.
 """
 
-import warnings
-
 import numpy as np
 import pytest
+import tables
 
 import suiren
 
@@ -90,63 +89,19 @@ def data():
     }  # fmt: skip
 
 
-def evaluate(library, text, grad=False):
-    scope = {"torch": library, "nan": nan, "inf": inf}
-    for key, array in data().items():
-        scope[key] = library.tensor(array)
-        if grad and array.dtype == np.float32 and key != "q":
-            scope[key].requires_grad_()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return eval(text, scope), scope
-
-
-def arrays(result):
-    if isinstance(result, (tuple, list)):
-        return [a for part in result for a in arrays(part)]
-    if "bfloat16" in str(result.dtype):
-        result = result.float()
-    return [np.asarray(result.detach().numpy())]
-
-
-def assert_same(want, got):
-    assert len(want) == len(got)
-    for a, b in zip(want, got, strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("text", DIFFERENTIABLE + VALUES)
 def test_value(text):
-    torch = pytest.importorskip("torch")
-    want, got = evaluate(torch, text)[0], evaluate(suiren, text)[0]
-    assert type(want).__name__ == type(got).__name__
-    assert_same(arrays(want), arrays(got))
+    tables.check_value(text, data(), 1e-5)
 
 
 @pytest.mark.parametrize("text", DIFFERENTIABLE)
 def test_gradient(text):
-    torch = pytest.importorskip("torch")
-    found = []
-    for library in (torch, suiren):
-        result, scope = evaluate(library, text, grad=True)
-        weights = np.cos(np.arange(result.numel())).reshape(tuple(result.shape))
-        (result * library.tensor(weights).to(result.dtype)).sum().backward()
-        grads = {k: x.grad for k, x in scope.items() if getattr(x, "grad", None) is not None}
-        found.append({k: x.numpy() for k, x in grads.items()})
-    assert found[0].keys() == found[1].keys()
-    assert_same(list(found[0].values()), [found[1][k] for k in found[0]])
+    tables.check_gradient(text, data(), 1e-5, constant=("q",))
 
 
 @pytest.mark.parametrize("text", ERRORS)
 def test_error_type(text):
-    torch = pytest.importorskip("torch")
-    with pytest.raises(Exception) as wanted:
-        evaluate(torch, text)
-    with pytest.raises(Exception) as got:
-        evaluate(suiren, text)
-    assert type(got.value) is type(wanted.value)
-    assert str(got.value)
+    tables.check_error(text, data())
 
 
 # ---- recorded
