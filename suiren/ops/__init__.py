@@ -25,6 +25,7 @@ from suiren.ops import (  # noqa: F401
     flat_positions,
     fourier,
     histograms,
+    index_tensors,
     indexed_slices,
     indexing,
     joining,

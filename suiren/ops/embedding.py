@@ -13,7 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign
-from suiren.ops.indexing import known_range
+from suiren.ops.index_tensors import known_range
 from suiren.tensor import Tensor, value_of
 from suiren.trace import meta
 

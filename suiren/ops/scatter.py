@@ -15,7 +15,8 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill
 from suiren.ops.elementwise import broadcast_shapes
-from suiren.ops.indexing import checked_number, choose, known_range
+from suiren.ops.index_tensors import known_range
+from suiren.ops.indexing import checked_number, choose
 from suiren.ops.parts import slice_
 from suiren.ops.views import full_like_meta, reshape, wrap_dim
 from suiren.tensor import Tensor
