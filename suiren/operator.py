@@ -32,6 +32,15 @@ _TAKES_ANY_NUMBER = 0x04  # inspect.CO_VARARGS, without importing inspect
 MAX_PLANS = 8192  # remembered inferences of one operator; then it starts afresh
 
 
+def overloaded(name: str, number: int = 0, tensor: int = 1) -> Callable:
+    """Node names for PyTorch's overloads by a number and by a tensor, as ``node_name_of``."""
+
+    def node_name_of(metas: tuple, attributes: tuple) -> str:
+        return f"{name}Backward{tensor if isinstance(metas[-1], Meta) else number}"
+
+    return node_name_of
+
+
 class Formula:
     """A derivative function and what its parameters stand for."""
 
@@ -47,8 +56,8 @@ class Operator:
 
     __slots__ = (
         "name", "arguments", "attributes", "infer", "evaluate", "formulas", "backward", "plans",
-        "consumes", "widen", "results", "view", "write", "node_name", "_savings", "doc",
-        "differentiable", "decompose",
+        "consumes", "widen", "results", "view", "write", "node_name", "node_name_of", "_savings",
+        "doc", "differentiable", "decompose",
     )  # fmt: skip
 
     def __init__(self, name: str, definition: type, options: dict[str, Any]):
@@ -70,6 +79,8 @@ class Operator:
         self.attributes = tuple(names[count:])
         self.results: int = own("results", 1)
         self.node_name = options.get("node_name") or own("node_name") or _node_name(name)
+        # where PyTorch has several nodes: (metas, attributes) -> the name; asked when printing
+        self.node_name_of: Callable | None = own("node_name_of")
         self.plans: dict[tuple, Any] = {}
         self._savings: dict[tuple, tuple] = {}
         self.formulas = self._formulas(definition)

@@ -429,3 +429,24 @@ def test_long_chains_need_no_recursion() -> None:
     y.backward()
     assert x.grad.item() == 1.0
     del y  # taken apart without recursion either
+
+
+NODE_NAMES = {
+    "w.clamp(0, 1)": "ClampBackward1", "w.clamp(min=0)": "ClampBackward1",
+    "w.clamp(v[0], v[0])": "ClampBackward0", "w.clamp_min(0)": "ClampMinBackward0",
+    "w.clamp_min(v[0])": "ClampMinBackward1", "w.fmod(2)": "FmodBackward0",
+    "w.fmod(v[0])": "FmodBackward1", "w % 2": "RemainderBackward0", "w % w": "RemainderBackward1",
+    "w.round()": "RoundBackward0", "w.round(decimals=1)": "RoundBackward1",
+    "w.div(2, rounding_mode='trunc')": "DivBackward2", "w / w": "DivBackward0",
+    "w.split([1, 2])[0]": "SplitWithSizesBackward0", "w.split(2)[0]": "SplitBackward0",
+    "w.unsafe_split(2)[0]": "UnsafeSplitBackward0", "w.hsplit(2)[0]": "SliceBackward0",
+    "w.roll(1)": "RollBackward0", "v @ w": "SqueezeBackward4", "T.deg2rad(w)": "Deg2RadBackward0",
+    "1 - w": "RsubBackward1", "w - 1": "SubBackward0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", NODE_NAMES)
+def test_nodes_have_pytorchs_names(expression):
+    """grad_fn names that differ by overload, recorded from PyTorch 2.13."""
+    w, v = torch.ones(3, 4, requires_grad=True), torch.ones(3, requires_grad=True)
+    assert eval(expression, {"w": w, "v": v, "T": torch}).grad_fn.name() == NODE_NAMES[expression]

@@ -240,6 +240,12 @@ class OperatorNode(Node):
     saved: tuple[Any, ...] = ()
     saved_results: tuple[Saved, ...] = ()
 
+    def name(self) -> str:
+        named = self.operator.node_name_of
+        if self.label or named is None:
+            return super().name()
+        return named(self.metas, self.attributes)
+
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
         if self.released:
             raise RuntimeError(SECOND_TIME.format(self.name()))

@@ -10,11 +10,12 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.dispatch import apply
-from suiren.operator import composite
+from suiren.operator import composite, overloaded
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise, result_type_of
 from suiren.ops.refusals import checked_call, conj, is_meta, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
+from suiren.trace import Meta
 
 _PYTHON_BOOL = True.__class__
 
@@ -76,6 +77,9 @@ class sub:
     >>> torch.tensor([1., 2.]) - 3
     tensor([-2., -1.])
     """
+
+    def node_name_of(metas, attributes):
+        return "SubBackward0" if isinstance(metas[0], Meta) else "RsubBackward1"
 
     def call(input, other, *, alpha=1):
         return apply(sub.operator, (input, _scaled(input, other, alpha)))
@@ -181,7 +185,7 @@ def _truncated(input, other):
 class div_trunc:
     """``input / other`` rounded toward zero."""
 
-    node_name = "DivBackward1"
+    node_name = "DivBackward2"
     refuse = refusing("div_trunc_cpu", "bool", "complex")
     evaluate = _integer_division(_truncated)
 
@@ -196,7 +200,7 @@ class div_trunc:
 class div_floor:
     """``input / other`` rounded down."""
 
-    node_name = "DivBackward1"
+    node_name = "DivBackward2"
     refuse = refusing("div_floor_cpu", "bool", "complex")
     evaluate = _integer_division(np.floor_divide)
 
@@ -260,6 +264,7 @@ class remainder:
     tensor([0., 1.])
     """
 
+    node_name_of = overloaded("Remainder")
     refuse = refusing("remainder_cpu", "bool", "complex")
     evaluate = _integer_division(np.remainder)
 
@@ -281,6 +286,7 @@ class fmod:
     tensor([-1.,  1.])
     """
 
+    node_name_of = overloaded("Fmod")
     refuse = refusing("fmod_cpu", "bool", "complex")
     call = checked_call("fmod", lambda: fmod, both=False)
     evaluate = _integer_division(np.fmod)

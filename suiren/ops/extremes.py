@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren.dispatch import apply
-from suiren.operator import composite
+from suiren.operator import composite, overloaded
 from suiren.ops.elementwise import NUMBERS, elementwise
 from suiren.ops.masking import where
 from suiren.ops.refusals import checked_call, refusing, require_tensors
@@ -96,6 +96,7 @@ class fmin:
 class clamp_min:
     """``input``, but nowhere below ``min`` (a number or a tensor). Source: torch.clamp_min."""
 
+    node_name_of = overloaded("ClampMin")
     refuse = refusing("clamp is not supported for complex types", "complex")
 
     def call(input, min):
@@ -116,6 +117,7 @@ class clamp_min:
 class clamp_max:
     """``input``, but nowhere above ``max`` (a number or a tensor). Source: torch.clamp_max."""
 
+    node_name_of = overloaded("ClampMax")
     refuse = refusing("clamp is not supported for complex types", "complex")
 
     def call(input, max):
@@ -136,7 +138,7 @@ class clamp_max:
 class clamp_both:
     """``input`` between two bounds; where they cross, the upper one."""
 
-    node_name = "ClampBackward1"
+    node_name_of = overloaded("Clamp", 1, 0)
     refuse = refusing("clamp is not supported for complex types", "complex")
 
     def evaluate(input, min, max):
@@ -174,10 +176,16 @@ def clamp(input, min=None, max=None):
         )
     min, max = _number(min), _number(max)
     if max is None:
-        return apply(clamp_min.operator, (input, min))
+        return _as_clamp(apply(clamp_min.operator, (input, min)), min)
     if min is None:
-        return apply(clamp_max.operator, (input, max))
+        return _as_clamp(apply(clamp_max.operator, (input, max)), max)
     return apply(clamp_both.operator, (input, min, max))
+
+
+def _as_clamp(result: Tensor, bound) -> Tensor:
+    if result._grad_fn is not None:
+        result._grad_fn.label = f"ClampBackward{0 if isinstance(bound, Tensor) else 1}"
+    return result
 
 
 def _number(bound):

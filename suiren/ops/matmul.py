@@ -324,7 +324,10 @@ def matmul(input, other):
         if b.ndim == 1:
             return dot(input, other)
         if b.ndim == 2:
-            return mm(input.unsqueeze(0), other).squeeze(0)
+            result = mm(input.unsqueeze(0), other).squeeze(0)
+            if result._grad_fn is not None:
+                result._grad_fn.label = "SqueezeBackward4"
+            return result
     if b.ndim <= 2:
         return _folded(input, other)
     if a.ndim <= 2:

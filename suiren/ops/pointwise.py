@@ -149,6 +149,9 @@ class round_:
 
     refuse = refusing("round_vml_cpu", "bool", "complex")
 
+    def node_name_of(metas, attributes):
+        return "RoundBackward1" if attributes[0] else "RoundBackward0"
+
     def call(input, *, decimals=0):
         if decimals and not input._meta.dtype.is_floating_point:
             raise NotImplementedError(
@@ -462,7 +465,7 @@ class sinc:
         return grad * conj(where(input == 0, 0, slope))
 
 
-@elementwise("float")
+@elementwise("float", node_name="Deg2RadBackward0")
 class deg2rad:
     """Degrees as radians. Source: torch.deg2rad."""
 
@@ -475,7 +478,7 @@ class deg2rad:
         return grad * (math.pi / 180)
 
 
-@elementwise("float")
+@elementwise("float", node_name="Rad2DegBackward0")
 class rad2deg:
     """Radians as degrees. Source: torch.rad2deg."""
 

@@ -126,7 +126,10 @@ class roll:
             raise RuntimeError("`shifts` required")
         if not dims and len(shifts) == 1:
             flat = apply(roll.operator, (contiguous_reshape(input),), (shifts, (0,)))
-            return reshape(flat, input._meta.shape)
+            result = reshape(flat, input._meta.shape)
+            if result._grad_fn is not None:
+                result._grad_fn.label = "RollBackward0"
+            return result
         if len(shifts) != len(dims):
             raise RuntimeError(
                 f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"

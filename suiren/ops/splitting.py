@@ -82,7 +82,14 @@ def split_with_sizes(input, split_sizes, dim=0):
             f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size "
             f"at dimension {dim}), but got split_sizes={list(sizes)}"
         )
-    return _parts(input, dim, sizes)
+    return _named(_parts(input, dim, sizes), "SplitWithSizesBackward0")
+
+
+def _named(parts: tuple[Tensor, ...], node: str) -> tuple[Tensor, ...]:
+    for part in parts:
+        if part._grad_fn is not None:
+            part._grad_fn.label = node
+    return parts
 
 
 @composite(out=False)
@@ -107,13 +114,13 @@ def _unshared(input: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 @composite(out=False)
 def unsafe_chunk(input, chunks, dim=0):
     """chunk() whose results may be written to under autograd. Source: torch.unsafe_chunk."""
-    return _unshared(input, chunk(input, chunks, dim))
+    return _named(_unshared(input, chunk(input, chunks, dim)), "UnsafeSplitBackward0")
 
 
 @composite(out=False)
 def unsafe_split(tensor, split_size, dim=0):
     """split() whose results may be written to under autograd. Source: torch.unsafe_split."""
-    return _unshared(tensor, split(tensor, split_size, dim))
+    return _named(_unshared(tensor, split(tensor, split_size, dim)), "UnsafeSplitBackward0")
 
 
 @composite(out=False)
@@ -160,7 +167,7 @@ def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sectio
     if wanted <= 0:
         raise RuntimeError(f"number of sections must be larger than 0, got {wanted}")
     least, more = divmod(size, wanted)
-    return _parts(input, dim, [least + 1] * more + [least] * (wanted - more))
+    return _parts(input, dim, [least + 1] * more + [least] * (wanted - more), origin="")
 
 
 def _view_slice(input, dim, start, stop):
