@@ -2,7 +2,19 @@
 
 import signal
 
+import pytest
+
 # Started in the background of a script, Python ignores Ctrl-C, and so do the programs it starts;
 # the tests of interrupts need the usual answer.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def torch():
+    """torch on one thread: its idle threads spin, which is slow where cores are few or busy."""
+    torch_module = pytest.importorskip("torch")
+    threads = torch_module.get_num_threads()
+    torch_module.set_num_threads(1)
+    yield torch_module
+    torch_module.set_num_threads(threads)

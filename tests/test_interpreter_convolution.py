@@ -15,16 +15,6 @@ from suiren.interpreter.convolution import (
 )
 
 
-@pytest.fixture
-def torch():
-    """torch on one thread: its idle threads spin, which is slow where cores are few or busy."""
-    torch_module = pytest.importorskip("torch")
-    threads = torch_module.get_num_threads()
-    torch_module.set_num_threads(1)
-    yield torch_module
-    torch_module.set_num_threads(threads)
-
-
 def random_case(seed):
     """Arguments of one random convolution: (x shape, weight shape, the other arguments)."""
     rng = random.Random(seed)

@@ -13,16 +13,6 @@ from suiren.interpreter import pooling, resize
 from suiren.interpreter.windows import Taps, gather_taps, transpose_taps
 
 
-@pytest.fixture
-def torch():
-    """torch on one thread: its idle threads spin, which is slow where cores are few or busy."""
-    torch_module = pytest.importorskip("torch")
-    threads = torch_module.get_num_threads()
-    torch_module.set_num_threads(1)
-    yield torch_module
-    torch_module.set_num_threads(threads)
-
-
 def random_array(seed, shape):
     return np.random.default_rng(seed).standard_normal(shape)
 
