@@ -98,3 +98,11 @@ def test_writing_through_as_strided_outside_its_input_is_refused_under_autograd(
     part = (x * 1)[2:5]
     with pytest.raises(NotImplementedError, match="as_strided"):
         part.as_strided((2,), (2,), 1).mul_(3)
+
+
+def test_narrow_copy_past_the_last_dimension_is_a_runtime_error():
+    """narrow raises IndexError there, narrow_copy does not: as in PyTorch."""
+    with pytest.raises(RuntimeError):
+        suiren.ones(2, 3).narrow_copy(2, 0, 1)
+    with pytest.raises(IndexError):
+        suiren.ones(2, 3).narrow_copy(-3, 0, 1)

@@ -208,6 +208,11 @@ for _name in ("as_strided", "diagonal", "expand", "permute", "select", "split", 
 @composite(where=("torch", "Tensor"))
 def narrow_copy(input, dim, start, length):
     """A copy of what :func:`narrow` shows. Source: torch.narrow_copy."""
+    if dim >= input._meta.ndim > 0:  # here PyTorch raises another error than narrow's
+        raise RuntimeError(
+            f"narrow_copy expects a dim below the number of dimensions ({input._meta.ndim}), "
+            f"got {dim}"
+        )
     return input.narrow(dim, start, length).clone()
 
 
