@@ -12,11 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-# (tool, options, measure -> how many must pass)
+# (tool, options, measure -> how many cases must pass): a little less than was measured, since the
+# last bits of some results differ between machines. Measured: forward 674 of 679, backward 526 of
+# 531, variants 651 of 657; 152, 152, 145 and 152 of as many; 128, 127 and 128 of 133, 24 of 24.
 RECORDED = [
-    ("opdb.py", ["--samples", "4"], {"forward": 0, "backward": 0, "variants": 0}),
-    ("moduledb.py", ["--samples", "4"], {"load": 0, "eval": 0, "train": 0, "backward": 0}),
-    ("optimdb.py", [], {"steps": 0, "state": 0, "resume": 0, "lr": 0}),
+    ("opdb.py", ["--samples", "4"], {"forward": 667, "backward": 520, "variants": 644}),
+    ("moduledb.py", ["--samples", "4"], {"load": 150, "eval": 150, "train": 143, "backward": 150}),
+    ("optimdb.py", [], {"steps": 126, "state": 125, "resume": 126, "lr": 24}),
 ]
 
 
@@ -31,7 +33,9 @@ def main() -> int:
             print(result.stderr[-2000:])
             fell.append(f"{tool} exited with {result.returncode}")
             continue
-        found = {m: int(n) for m, n in re.findall(r"(\w+) (\d+)/\d+", result.stdout)}
+        # The line of totals counts cases; the one after it ("missing: ...") counts their samples.
+        totals = "\n".join(s for s in result.stdout.splitlines() if not s.startswith("missing"))
+        found = {m: int(n) for m, n in re.findall(r"(\w+) (\d+)/\d+", totals)}
         for measure, least in recorded.items():
             if found.get(measure, 0) < least:
                 fell.append(f"{tool}: {measure} {found.get(measure, 0)}, recorded {least}")
