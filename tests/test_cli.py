@@ -143,11 +143,11 @@ def test_a_new_run_never_takes_an_older_ones_folder(capsys):
 
 def test_every_optimizer_and_model_trains():
     make_folder()
-    for optimizer in ("adagrad", "adam", "adamw", "rmsprop", "sgd"):
-        for model in ("cnn", "mlp"):
-            out = f"{optimizer}-{model}"
-            options = f"--optimizer {optimizer} --model {model} --epochs 1 --quiet --out {out}"
-            assert main(["train", "bars", *SMALL, *options.split()]) == 0
+    pairs = [(o, "mlp") for o in ("adagrad", "adam", "adamw", "rmsprop", "sgd")]
+    for optimizer, model in [*pairs, ("sgd", "cnn")]:
+        out = f"{optimizer}-{model}"
+        options = f"--optimizer {optimizer} --model {model} --epochs 1 --quiet --out {out}"
+        assert main(["train", "bars", *SMALL, *options.split()]) == 0
 
 
 # --- training on a folder

@@ -1,6 +1,7 @@
 """The layers of the package: a module imports only from its own layer and those below it."""
 
 import ast
+import functools
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "suiren"
@@ -59,10 +60,16 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a source file."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imports(path: Path) -> list[tuple[str, int]]:
     """(module below suiren, line) of each import of our own package."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found += [(a.name, node.lineno) for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -99,7 +106,7 @@ def test_imports_point_down():
 
 def test_torch_is_never_imported():
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             names = []
             if isinstance(node, ast.Import):
                 names = [a.name for a in node.names]
