@@ -106,6 +106,7 @@ class SequentialLR(_Composed):
         schedulers[0]._initial_step()
         self._last_lr = schedulers[0].get_last_lr()
 
+    # No epoch: the schedulers inside count their own.
     def step(self) -> None:  # type: ignore[override]
         """Steps the schedule whose turn it is."""
         self.last_epoch += 1
@@ -159,6 +160,7 @@ class ChainedScheduler(_Composed):
         self.optimizer = optimizer
         self._last_lr = [copied(group["lr"]) for group in optimizer.param_groups]
 
+    # No epoch: the schedulers inside count their own.
     def step(self) -> None:  # type: ignore[override]
         """Steps all schedules, in their order."""
         for scheduler in self._schedulers:

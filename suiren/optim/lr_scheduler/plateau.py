@@ -93,6 +93,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
+    # The one scheduler whose step takes what it watches, as PyTorch's does.
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Takes the metric's value of an epoch and reduces the rates if it is time.
 

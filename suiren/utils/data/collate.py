@@ -113,6 +113,7 @@ def _same_mapping(model: Mapping, members: dict) -> Any:
             clone = copy.copy(model)
             clone.update(members)
             return clone
+        # A user's kind of collection, taken to be made from an iterable as its base is.
         return type(model)(members)  # type: ignore[call-arg]
     except TypeError:
         return members
@@ -128,6 +129,7 @@ def _same_sequence(model: Sequence, members: list) -> Any:
             for position, member in enumerate(members):
                 clone[position] = member
             return clone
+        # A user's kind of collection, taken to be made from an iterable as its base is.
         return type(model)(members)  # type: ignore[call-arg]
     except TypeError:
         return members

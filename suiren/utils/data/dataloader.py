@@ -190,7 +190,7 @@ class DataLoader(Generic[Sample_co]):
         if not isinstance(self.dataset, IterableDataset):
             return len(self._index_sampler)
         # Remembered, because only a length that someone relied on is worth a warning when it turns
-        # out wrong.
+        # out wrong. A data set without a length raises the TypeError that is due.
         self._announced_length = length = len(self.dataset)  # type: ignore[arg-type]
         if self.batch_size is None:
             return length

@@ -66,6 +66,7 @@ class MapFetcher:
         for kind in set(map(type, rows)):
             if kind is not int and not issubclass(kind, np.integer):
                 return None
+        # There are columns: `fetch` asks for rows only then.
         size = self._columns[0].size(0)  # type: ignore[index]
         if min(rows) < -size or max(rows) >= size:
             return None
