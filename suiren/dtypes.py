@@ -270,7 +270,8 @@ class finfo:
         self.max = limits.max.item()
         self.min = limits.min.item()
         self.tiny = self.smallest_normal = limits.tiny.item()
-        self.resolution = limits.resolution.item()
+        # NumPy's is rounded to the type; PyTorch prints the power of ten
+        self.resolution = {float16: 1e-3, bfloat16: 1e-2, float32: 1e-6, float64: 1e-15}[real]
 
     def __repr__(self) -> str:
         return (

@@ -181,6 +181,15 @@ def _truncated(input, other):
     return np.floor_divide(np.subtract(input, rest), other)
 
 
+def _remainder(input, other):
+    if np.result_type(input, other).kind in "iu":
+        return np.remainder(input, other)
+    # as np.remainder, but a zero keeps the sign of the input
+    rest = np.fmod(input, other)
+    wrong_side = (rest != 0) & (np.less(other, 0) != np.less(rest, 0))
+    return np.where(wrong_side, rest + other, rest)
+
+
 @elementwise("same", where=(), inplace=False, arguments=("input", "other"))
 class div_trunc:
     """``input / other`` rounded toward zero."""
@@ -266,7 +275,7 @@ class remainder:
 
     node_name_of = overloaded("Remainder")
     refuse = refusing("remainder_cpu", "bool", "complex")
-    evaluate = _integer_division(np.remainder)
+    evaluate = _integer_division(_remainder)
 
     def grad_input(grad):
         return grad
