@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ import pytest
 import suiren
 
 torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from aliasing_programs import no_grad, put  # noqa: E402 (a sibling file, not a package)
 
 EXAMPLES = int(os.environ.get("SUIREN_ALIASING_EXAMPLES", "600"))
 STEPS = 12
@@ -268,18 +273,6 @@ def without_history(x) -> bool:
         return x.grad_fn is None and x._is_view() and x.requires_grad
     except RuntimeError:
         return True
-
-
-def put(x, index, value):
-    """x[index] = value, as an expression."""
-    x[index] = value
-    return x
-
-
-def no_grad(module, function):
-    """The result of the function with gradients off."""
-    with module.no_grad():
-        return function()
 
 
 def compare(a, b, name: str, history: bool = True) -> None:
