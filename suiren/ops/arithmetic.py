@@ -270,7 +270,7 @@ class remainder:
 
     >>> import suiren as torch
     >>> torch.remainder(torch.tensor([-3., 4.]), 3)
-    tensor([0., 1.])
+    tensor([-0., 1.])
     """
 
     node_name_of = overloaded("Remainder")
