@@ -11,8 +11,8 @@ import pytest
 
 import suiren as torch
 from suiren.operator import operator
-from suiren.tensor import value_of
-from suiren.trace import current_trace, flush, programs
+from suiren.tensor import new_tensor, value_of
+from suiren.trace import Value, current_trace, flush, programs
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +226,28 @@ def test_threads_record_side_by_side():
     assert wrong == []
 
 
+def test_another_thread_s_value_is_computed_with_no_lock_held():
+    """The lock of one trace was held while another was flushed: two threads could block."""
+    trace, free = current_trace(), []
+
+    class Elsewhere:  # stands for the trace of another thread
+        def flush(self):
+            def attempt():
+                free.append(trace.lock.acquire(timeout=1))
+                if free[-1]:
+                    trace.lock.release()
+
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            thread.join()
+            foreign.buffer = np.ones(2, np.float32)
+
+    foreign = Value(torch.ones(2)._meta, None, Elsewhere(), 0)
+    total = new_tensor(foreign) + torch.ones(2)
+    assert free == [True]
+    assert total.tolist() == [2.0, 2.0]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_the_values():
     code = """if 1:
@@ -243,7 +265,7 @@ def test_a_forked_child_has_the_values():
 def test_eager_and_check_switches():
     code = """if 1:
         import suiren as torch
-        from suiren.tensor import value_of
+        from suiren.tensor import new_tensor, value_of
         x = torch.tensor([1., 2.]) * 2
         assert value_of(x).buffer is not None
         w = torch.tensor([1., 2.], requires_grad=True)

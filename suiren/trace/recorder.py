@@ -29,6 +29,16 @@ EAGER = os.environ.get("SUIREN_EAGER", "0") not in ("", "0")
 _new = object.__new__
 
 
+class _PendingElsewhere(Exception):
+    """An argument that another thread has recorded: to be computed with no lock held here.
+
+    Two threads that need each other's values would otherwise wait for each other's locks.
+    """
+
+    def __init__(self, value: Value):
+        self.value = value
+
+
 class Trace:
     """What one thread has recorded since its last flush."""
 
@@ -60,6 +70,13 @@ class Trace:
 
     def record(self, operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
         """Appends one operation with one result; arguments are Values or Python numbers."""
+        try:
+            return self._record(operator, attributes, arguments, result)
+        except _PendingElsewhere as other:
+            other.value.get()
+            return self.record(operator, attributes, arguments, result)
+
+    def _record(self, operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
         with self.lock:
             slots = []
             for argument in arguments:
@@ -86,6 +103,15 @@ class Trace:
         self, operator: Any, attributes: tuple, arguments: tuple, results: tuple[Meta, ...]
     ) -> tuple[Value, ...]:
         """Appends one operation with several results."""
+        try:
+            return self._record_many(operator, attributes, arguments, results)
+        except _PendingElsewhere as other:
+            other.value.get()
+            return self.record_many(operator, attributes, arguments, results)
+
+    def _record_many(
+        self, operator: Any, attributes: tuple, arguments: tuple, results: tuple[Meta, ...]
+    ) -> tuple[Value, ...]:
         with self.lock:
             slots = []
             for argument in arguments:
@@ -112,7 +138,7 @@ class Trace:
             if known is not None:
                 return known
             if argument.buffer is None:
-                argument.get()  # another thread has recorded it
+                raise _PendingElsewhere(argument)
             if argument.slot == BORROWED:
                 self.read_soon()
             self.input_slots[argument] = self.next_slot

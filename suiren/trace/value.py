@@ -28,8 +28,9 @@ class Value:
     def get(self) -> Any:
         """The buffer, computed now if it is pending."""
         if self.buffer is None:
-            if self.trace is not None:
-                self.trace.flush()
+            trace = self.trace  # another thread may be computing the value right now
+            if trace is not None:
+                trace.flush()
             if self.buffer is None:
                 raise RuntimeError(
                     "the computation that this tensor comes from failed earlier; "
