@@ -1,0 +1,519 @@
+"""The graph that the compiler works on: immutable nodes, each an array-to-be.
+
+A few dozen kinds of node (``op``) say everything that can run natively:
+
+``input`` a buffer, ``number`` a Python number of this run, ``constant``;
+elementwise   arithmetic by name (``add``, ``exp``, ``where``, ``lt``, ``cast``, ...): operands of
+              one shape, broadcast before by ``expand``;
+movement      ``reshape``, ``permute``, ``expand``, ``slice``, ``pad``, ``concat``: which element
+              goes where; most of them cost nothing, they become index arithmetic;
+``reduce``    over a run of dimensions, which stay with size one;
+``iota``      the index along a dimension; ``take``: elements by computed index;
+``matmul``    products of (batches of) matrices;
+``host``      any operator by its NumPy meaning, with ``part`` for each of its results.
+
+Nodes are made by a :class:`Graph`, which hands out an equal node twice only once and leaves out
+what does nothing. Python operators and the methods below build nodes, so that an operator's
+``decompose`` reads like mathematics. Printing a graph shows one node a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from suiren import dtypes
+from suiren.dtypes import dtype
+
+# name -> number of operands; the result has the operands' type, or is a truth value
+ARITHMETIC = {
+    **dict.fromkeys(
+        """neg abs sign exp exp2 expm1 log log1p log2 log10 sqrt rsqrt tanh sigmoid erf erfc erfinv
+        sin cos tan asin acos atan sinh cosh asinh acosh atanh floor ceil trunc round not lgamma
+        digamma log_sigmoid""".split(),
+        1,
+    ),
+    **dict.fromkeys(
+        """add sub mul div min max pow fmod remainder floor_div trunc_div and or xor shl shr atan2
+        copysign""".split(),
+        2,
+    ),
+    "fma": 3,
+}
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan")
+ELEMENTWISE = frozenset([*ARITHMETIC, *COMPARISONS, "where", "cast"])
+MOVEMENT = frozenset(["reshape", "permute", "expand", "slice", "pad"])
+LEAVES = frozenset(["input", "number", "constant"])
+REDUCTIONS = {"sum": 0, "prod": 1, "max": None, "min": None}
+
+
+class NotNative(Exception):
+    """Raised by a decomposition that does not cover this case: the operator runs on the host."""
+
+
+class Node:
+    """One array-to-be; see the module's text. Made by the methods of :class:`Graph`."""
+
+    __slots__ = ("graph", "op", "inputs", "attributes", "shape", "dtype", "index", "source")
+
+    def __init__(self, graph, op, inputs, attributes, shape, dtype, index):
+        self.graph: Graph = graph
+        self.op: str = op
+        self.inputs: tuple[Node, ...] = inputs
+        self.attributes: tuple = attributes
+        self.shape: tuple[int, ...] = shape
+        self.dtype: dtype = dtype
+        self.index: int = index  # inputs have smaller ones
+        self.source: Any = graph.source
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        inside = ", ".join([f"n{i.index}" for i in self.inputs] + [str(a) for a in self.attributes])
+        return f"n{self.index}: {self.dtype.name}{list(self.shape)} = {self.op}({inside})"
+
+    # ---- arithmetic
+
+    def __add__(self, other):
+        return self.graph.map("add", self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other):
+        return self.graph.map("sub", self, other)
+
+    def __rsub__(self, other):
+        return self.graph.map("sub", other, self)
+
+    def __mul__(self, other):
+        return self.graph.map("mul", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other):
+        return self.graph.map("div", self, other)
+
+    def __rtruediv__(self, other):
+        return self.graph.map("div", other, self)
+
+    def __pow__(self, other):
+        return self.graph.map("pow", self, other)
+
+    def __neg__(self):
+        return self.graph.map("neg", self)
+
+    def __and__(self, other):
+        return self.graph.map("and", self, other)
+
+    def __or__(self, other):
+        return self.graph.map("or", self, other)
+
+    def __xor__(self, other):
+        return self.graph.map("xor", self, other)
+
+    def __invert__(self):
+        return self.graph.map("not", self)
+
+    # comparisons by method: == must stay identity for dictionaries
+    def eq(self, other):
+        return self.graph.map("eq", self, other)
+
+    def ne(self, other):
+        return self.graph.map("ne", self, other)
+
+    def __lt__(self, other):
+        return self.graph.map("lt", self, other)
+
+    def __le__(self, other):
+        return self.graph.map("le", self, other)
+
+    def __gt__(self, other):
+        return self.graph.map("gt", self, other)
+
+    def __ge__(self, other):
+        return self.graph.map("ge", self, other)
+
+    def min(self, other):
+        """The smaller of two; NaN if either is."""
+        return self.graph.map("min", self, other)
+
+    def max(self, other):
+        """The larger of two; NaN if either is."""
+        return self.graph.map("max", self, other)
+
+    def __getattr__(self, name: str):
+        # x.exp(), x.sqrt(), x.isnan(): every elementwise function of one operand
+        if ARITHMETIC.get(name) == 1 or name == "isnan":
+            return lambda: self.graph.map(name, self)
+        raise AttributeError(name)
+
+    def cast(self, kind: dtype) -> Node:
+        """The elements converted."""
+        return self.graph.cast(self, kind)
+
+    # ---- movement
+
+    def reshape(self, *shape: int) -> Node:
+        """The same elements in row-major order in another shape (given in full)."""
+        return self.graph.reshape(self, shape)
+
+    def permute(self, *dims: int) -> Node:
+        """The dimensions in another order."""
+        return self.graph.permute(self, dims)
+
+    def transpose(self, a: int, b: int) -> Node:
+        """Two dimensions swapped."""
+        order = list(range(self.ndim))
+        order[a], order[b] = order[b], order[a]
+        return self.graph.permute(self, order)
+
+    def expand(self, *shape: int) -> Node:
+        """Broadcast to ``shape``: missing dimensions in front, sizes of one repeated."""
+        return self.graph.expand(self, shape)
+
+    def unsqueeze(self, dim: int) -> Node:
+        """A dimension of size one before ``dim`` (counted from the front)."""
+        return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
+
+    # ---- reductions
+
+    def sum(self, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Node:
+        """The sum over dimensions (all by default)."""
+        return self.graph.reduce("sum", self, dims, keepdim)
+
+    def prod(self, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Node:
+        return self.graph.reduce("prod", self, dims, keepdim)
+
+    def amax(self, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Node:
+        """The largest elements; NaN where there is one."""
+        return self.graph.reduce("max", self, dims, keepdim)
+
+    def amin(self, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Node:
+        return self.graph.reduce("min", self, dims, keepdim)
+
+    def mean(self, dims: Sequence[int] | int | None = None, keepdim: bool = False) -> Node:
+        total = self.sum(dims, keepdim)
+        return total / (self.numel / max(total.numel, 1) if total.numel else 1)
+
+
+class Graph:
+    """Makes nodes; holds them in the order in which they can be computed."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.outputs: list[Node] = []
+        self.checks: list[Node] = []  # truth values that must hold, else the host reports
+        self.source: Any = None  # what is being lowered now: shown by listings
+        self._known: dict[tuple, Node] = {}
+
+    def __repr__(self) -> str:
+        ends = ", ".join(f"n{node.index}" for node in self.outputs)
+        return "\n".join([*map(repr, self.nodes), f"return {ends}"])
+
+    def make(
+        self, op: str, inputs: Sequence[Node], attributes: tuple, shape: Sequence[int], kind: dtype
+    ) -> Node:
+        """The one node of this description."""
+        inputs, shape = tuple(inputs), tuple(shape)
+        key = (op, tuple([i.index for i in inputs]), attributes, shape, kind)
+        found = self._known.get(key)
+        if found is None:
+            found = Node(self, op, inputs, attributes, shape, kind, len(self.nodes))
+            self.nodes.append(found)
+            self._known[key] = found
+        return found
+
+    # ---- leaves
+
+    def input(self, slot: int, shape: Sequence[int], kind: dtype) -> Node:
+        """A buffer given to the program."""
+        return self.make("input", (), (slot,), shape, kind)
+
+    def number(self, slot: int, kind: type) -> Node:
+        """A Python number given to the program at each run."""
+        held = {bool: dtypes.int64, int: dtypes.int64, float: dtypes.float64}.get(kind)
+        if held is None:
+            raise NotNative(f"a number of {kind.__name__}")
+        return self.make("number", (), (slot,), (), held)
+
+    def constant(self, value: Any, kind: dtype) -> Node:
+        """The same number in every run."""
+        value = np.asarray(value).astype(kind.numpy).item()
+        # repr keeps -0.0 and NaN apart in the table of known nodes
+        return self.make("constant", (), (repr(value), value), (), kind)
+
+    def full(self, shape: Sequence[int], value: Any, kind: dtype) -> Node:
+        """A constant in every place."""
+        return self.expand(self.constant(value, kind), shape)
+
+    def iota(self, shape: Sequence[int], dim: int, kind: dtype = dtypes.int64) -> Node:
+        """The index along ``dim`` in every place."""
+        return self.make("iota", (), (dim,), shape, kind)
+
+    # ---- elementwise
+
+    def map(self, name: str, *operands: Any) -> Node:
+        """Arithmetic by name, broadcast; Python numbers and run-time numbers are converted."""
+        typed = [x for x in operands if isinstance(x, Node) and not is_number(x)]
+        kind = (typed or [x for x in operands if isinstance(x, Node)])[0].dtype
+        nodes = [self._operand(x, kind) for x in operands]
+        for node in nodes:
+            if node.dtype is not kind:
+                raise NotNative(f"{name} of {kind.name} and {node.dtype.name}")
+        _check_type(name, kind)
+        folded = self._fold(name, nodes)
+        if folded is not None:
+            return folded
+        shape = np.broadcast_shapes(*[node.shape for node in nodes])
+        nodes = [self.expand(node, shape) for node in nodes]
+        result = dtypes.bool if name in COMPARISONS else kind
+        return self.make(name, nodes, (), shape, result)
+
+    def _operand(self, x: Any, kind: dtype) -> Node:
+        if not isinstance(x, Node):
+            return self.constant(x, kind)
+        return self.cast(x, kind) if is_number(x) else x
+
+    def _fold(self, name: str, nodes: list[Node]) -> Node | None:
+        if name in ("mul", "div") and is_constant(nodes[1], 1):
+            return nodes[0]
+        if name == "mul" and is_constant(nodes[0], 1):
+            return nodes[1]
+        if name == "sub" and is_constant(nodes[1], 0):
+            return nodes[0]
+        if name == "neg" and nodes[0].op == "neg":
+            return nodes[0].inputs[0]
+        return None
+
+    def where(self, condition: Node, a: Any, b: Any) -> Node:
+        """``a`` where the truth value holds, else ``b``; all broadcast."""
+        typed = [x for x in (a, b) if isinstance(x, Node)]
+        typed.sort(key=is_number)
+        kind = typed[0].dtype
+        nodes = [self._operand(x, kind) for x in (a, b)]
+        if nodes[0].dtype is not nodes[1].dtype:
+            raise NotNative(f"where of {nodes[0].dtype.name} and {nodes[1].dtype.name}")
+        shape = np.broadcast_shapes(condition.shape, *[node.shape for node in nodes])
+        nodes = [self.expand(node, shape) for node in (condition, *nodes)]
+        return self.make("where", nodes, (), shape, kind)
+
+    def cast(self, x: Node, kind: dtype) -> Node:
+        """The elements converted as NumPy's astype does."""
+        if x.dtype is kind:
+            return x
+        if x.op == "constant":
+            return self.constant(constant_of(x), kind)
+        if x.op == "expand" and x.inputs[0].numel < x.numel:
+            return self.expand(self.cast(x.inputs[0], kind), x.shape)
+        return self.make("cast", (x,), (), x.shape, kind)
+
+    # ---- movement
+
+    def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        shape = tuple(shape)
+        while x.op == "reshape":
+            x = x.inputs[0]
+        if x.shape == shape:
+            return x
+        if prod(shape) != x.numel:
+            raise ValueError(f"{x} cannot be reshaped to {shape}")
+        if x.op == "expand" and is_uniform(x):
+            return self.expand(x.inputs[0], shape)
+        return self.make("reshape", (x,), (), shape, x.dtype)
+
+    def permute(self, x: Node, dims: Sequence[int]) -> Node:
+        dims = tuple(dims)
+        if x.op == "permute":
+            dims = tuple([x.attributes[0][d] for d in dims])
+            x = x.inputs[0]
+        if dims == tuple(range(x.ndim)):
+            return x
+        shape = tuple([x.shape[d] for d in dims])
+        if x.op == "expand" and is_uniform(x):
+            return self.expand(x.inputs[0], shape)
+        if [d for d in dims if x.shape[d] != 1] == sorted(d for d in dims if x.shape[d] != 1):
+            return self.reshape(x, shape)  # only sizes of one move
+        return self.make("permute", (x,), (dims,), shape, x.dtype)
+
+    def expand(self, x: Node, shape: Sequence[int]) -> Node:
+        shape = tuple(shape)
+        if x.shape == shape:
+            return x
+        while x.op == "expand" and x.ndim <= len(shape):
+            x = x.inputs[0]
+        if x.ndim < len(shape):
+            x = self.reshape(x, (1,) * (len(shape) - x.ndim) + x.shape)
+        if x.shape == shape:
+            return x
+        return self.make("expand", (x,), (), shape, x.dtype)
+
+    def slice(self, x: Node, ranges: Sequence[tuple[int, int, int]]) -> Node:
+        """(first, count, step) for each dimension; steps may be negative."""
+        ranges = tuple(ranges)
+        if all(r == (0, n, 1) for r, n in zip(ranges, x.shape, strict=True)):
+            return x
+        shape = tuple([count for _, count, _ in ranges])
+        if is_uniform(x):
+            return self.expand(x.inputs[0] if x.op == "expand" else x, shape)
+        return self.make("slice", (x,), (ranges,), shape, x.dtype)
+
+    def pad(self, x: Node, sides: Sequence[tuple[int, int]], value: Any = 0) -> Node:
+        """(before, after) places more in each dimension, filled with a number."""
+        sides = tuple(sides)
+        if not any(a or b for a, b in sides):
+            return x
+        shape = tuple([n + a + b for n, (a, b) in zip(x.shape, sides, strict=True)])
+        return self.make("pad", (x,), (sides, value), shape, x.dtype)
+
+    def concat(self, parts: Sequence[Node], dim: int) -> Node:
+        """The parts one after the other along a dimension."""
+        parts = [p for p in parts if p.shape[dim]] or [parts[0]]
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].shape)
+        shape[dim] = sum(p.shape[dim] for p in parts)
+        return self.make("concat", parts, (dim,), shape, parts[0].dtype)
+
+    # ---- reductions
+
+    def reduce(self, kind: str, x: Node, dims: Any = None, keepdim: bool = False) -> Node:
+        """``kind`` over dimensions: each run of neighbours is a node, the innermost first."""
+        if dims is None:
+            dims = range(x.ndim)
+        elif isinstance(dims, int):
+            dims = (dims,)
+        dims = sorted({d % max(x.ndim, 1) for d in dims}) if x.ndim else []
+        kept = tuple([1 if d in dims else n for d, n in enumerate(x.shape)])
+        if kept == x.shape:
+            found = x
+        elif x.numel == 0:
+            start = REDUCTIONS[kind]
+            if start is None:
+                raise NotNative(f"{kind} of nothing")
+            found = self.full(kept, start, x.dtype)
+        else:
+            found = x
+            for run in reversed(_runs(dims, x.shape)):
+                shape = [1 if d in run else n for d, n in enumerate(found.shape)]
+                if shape != list(found.shape):
+                    found = self.make("reduce", (found,), (kind, run), shape, x.dtype)
+        if keepdim:
+            return found
+        return self.reshape(found, [n for d, n in enumerate(x.shape) if d not in dims])
+
+    # ---- by index, products, the host
+
+    def take(self, x: Node, index: Node, dim: int, low: int | None = None) -> Node:
+        """``result[..., i, ...] = x[..., index[i], ...]``: ``index`` takes the place of ``dim``.
+
+        Indices must lie in [0, size) or the program reports through the host; ``index`` may
+        have any number of dimensions.
+        """
+        bound = x.shape[dim]
+        shape = x.shape[:dim] + index.shape + x.shape[dim + 1 :]
+        self.check_range(index, 0, bound)
+        return self.make("take", (x, index), (dim,), shape, x.dtype)
+
+    def take_along(self, x: Node, index: Node, dim: int) -> Node:
+        """``result[i, j] = x[index[i, j], j]``: one index for each result."""
+        self.check_range(index, 0, x.shape[dim])
+        return self.make("take_along", (x, index), (dim,), index.shape, x.dtype)
+
+    def check_range(self, index: Node, low: int, high: int) -> None:
+        """The host runs the program, and reports, unless all of ``index`` is in [low, high)."""
+        if index.numel:
+            self.check((index >= low) & (index < high))
+
+    def check(self, condition: Node) -> None:
+        """The host runs the program, and reports, unless these truth values all hold."""
+        failed = self.cast(~condition, dtypes.int32)
+        self.checks.append(self.reduce("max", failed))
+
+    def matmul(self, a: Node, b: Node) -> Node:
+        """Products of matrices (..., m, k) and (..., k, n); batch dimensions must be equal."""
+        if a.dtype is not b.dtype or a.dtype.category != dtypes.FLOATING:
+            raise NotNative(f"matmul of {a.dtype.name} and {b.dtype.name}")
+        batch = a.shape[:-2]
+        if b.shape[:-2] != batch or a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"matmul of {list(a.shape)} and {list(b.shape)}")
+        shape = (*batch, a.shape[-2], b.shape[-1])
+        if 0 in (*a.shape, *b.shape):
+            return self.full(shape, 0, a.dtype)
+        return self.make("matmul", (a, b), (), shape, a.dtype)
+
+    def host(self, operator: Any, attributes: tuple, inputs: Sequence[Node], results: tuple) -> list[Node]:  # fmt: skip
+        """An operator computed by its NumPy meaning; one node for each result."""
+        call = self.make("host", inputs, (operator, attributes, results), (), results[0].dtype)
+        return [
+            self.make("part", (call,), (i,), tuple(m.shape), m.dtype)
+            for i, m in enumerate(results)
+        ]
+
+
+def _runs(dims: Sequence[int], shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Neighbouring dimensions together (sizes of one between them do not part them)."""
+    runs: list[list[int]] = []
+    for d in dims:
+        if runs and all(shape[i] == 1 for i in range(runs[-1][-1] + 1, d)):
+            runs[-1].append(d)
+        else:
+            runs.append([d])
+    return [tuple(run) for run in runs]
+
+
+_FOR_TRUTH = frozenset(["and", "or", "xor", "not", "eq", "ne"])
+_FOR_INTEGERS = frozenset(
+    """neg abs sign add sub mul min max floor_div trunc_div fmod remainder and or xor not shl shr eq ne
+    lt le gt ge""".split()
+)
+
+
+def _check_type(name: str, kind: dtype) -> None:
+    """Raises NotNative unless this arithmetic has a meaning for the type."""
+    if kind is dtypes.bool:
+        known = name in _FOR_TRUTH
+    elif kind.category < dtypes.FLOATING:
+        known = name in _FOR_INTEGERS
+    else:
+        known = name not in ("and", "or", "xor", "not", "shl", "shr")
+    if not known:
+        raise NotNative(f"{name} of {kind.name}")
+
+
+def is_number(x: Any) -> bool:
+    """Whether this is a run-time number that takes the type of what it meets."""
+    return isinstance(x, Node) and x.op == "number"
+
+
+def is_uniform(x: Node) -> bool:
+    """Whether every element is the same one, known without reading a buffer."""
+    if x.op == "expand":
+        return is_uniform(x.inputs[0]) and x.inputs[0].numel == 1
+    if x.op in ("number", "constant"):
+        return True
+    return x.op in ELEMENTWISE and x.shape == () and all(is_uniform(i) for i in x.inputs)
+
+
+def is_constant(x: Node, value: Any) -> bool:
+    """Whether this is a constant equal to ``value`` in every place."""
+    while x.op == "expand" or x.op == "reshape":
+        x = x.inputs[0]
+    return x.op == "constant" and constant_of(x) == value
+
+
+def constant_of(x: Node) -> Any:
+    """The Python number of a constant node."""
+    return x.attributes[1]
