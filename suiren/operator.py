@@ -57,7 +57,7 @@ class Operator:
     __slots__ = (
         "name", "arguments", "attributes", "infer", "evaluate", "formulas", "backward", "plans",
         "consumes", "widen", "results", "view", "write", "node_name", "node_name_of", "_savings",
-        "doc", "differentiable", "decompose",
+        "doc", "differentiable", "decompose", "kinds",
     )  # fmt: skip
 
     def __init__(self, name: str, definition: type, options: dict[str, Any]):
@@ -82,6 +82,7 @@ class Operator:
         # where PyTorch has several nodes: (metas, attributes) -> the name; asked when printing
         self.node_name_of: Callable | None = own("node_name_of")
         self.plans: dict[tuple, Any] = {}
+        self.kinds: dict[tuple, Any] = {}  # of its nodes in the graph, see autograd/graph.py
         self._savings: dict[tuple, tuple] = {}
         self.formulas = self._formulas(definition)
         self.backward = own("backward") and self._formula(own("backward"))

@@ -12,11 +12,11 @@ import itertools
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from suiren.autograd.mode import mode
-from suiren.operator import Formula, Operator
+from suiren.operator import MAX_PLANS, Formula, Operator
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import Meta, Value
 
@@ -39,7 +39,13 @@ class Saved:
     two would keep each other alive. A leaf is kept as it is.
     """
 
-    __slots__ = ("value", "meta", "counter", "version", "node", "index", "leaf", "unpacking", "own")
+    # Defaults on the class: most of what is kept needs no more than four attributes of its own.
+    value: Any
+    node: Node | None = None
+    index = 0
+    leaf: Tensor | None = None
+    own = False
+    unpacking: Callable[[Any], Any] | None = None
 
     def __init__(self, tensor: Tensor, owner: Node | None = None, index: int = 0):
         if tensor._inference:
@@ -49,17 +55,17 @@ class Saved:
                 "torch.no_grad() instead of torch.inference_mode()"
             )
         self.meta = tensor._meta
-        self.counter = tensor._counter or tensor._storage
+        self.counter: Any = tensor._counter or tensor._storage
         self.version = self.counter.version
-        self.node: Node | None = None
-        self.index = index
-        self.leaf: Tensor | None = None
-        self.own = owner is not None
-        self.unpacking: Callable[[Any], Any] | None = None
-        if not self.own and tensor._requires_grad:
-            self.node, self.index = tensor._grad_fn, tensor._output_index
-            if self.node is None:
+        if owner is not None:
+            self.own = True
+            self.index = index
+        elif tensor._requires_grad:
+            if tensor._grad_fn is None:
                 self.leaf = tensor
+            else:
+                self.node = tensor._grad_fn
+                self.index = tensor._output_index
         if mode.saved_hooks:
             pack, self.unpacking = mode.saved_hooks[-1]
             self.value = _packed(pack, tensor)
@@ -171,6 +177,7 @@ class Node:
     label: str | None = None
     released = False
     traceback: str | None = None
+    kind: Kind | None = None  # of nodes of operators
 
     def __init__(self) -> None:
         self.sequence = next(_sequence)
@@ -232,13 +239,33 @@ def _add(hooks: Hooks, hook: Callable) -> Handle:
     return handle
 
 
+class Kind:
+    """What the nodes of one operator with the same attributes and Metas have in common.
+
+    There is one object for each combination, so that equal graphs are found by identity.
+    """
+
+    __slots__ = ("node_class", "needs", "results", "kept", "kept_results", "widths")
+
+    def __init__(
+        self, operator: Operator, metas: tuple, needs: tuple[bool, ...], outputs: tuple[Tensor, ...]
+    ):
+        if operator.backward is None:
+            _check_formulas(operator, needs)
+        self.kept, self.kept_results = operator.savings(needs)
+        self.node_class = node_class(operator.node_name)
+        self.needs = needs
+        self.results = tuple([output._meta for output in outputs])
+        self.widths = len(metas), len(outputs)
+
+
 class OperatorNode(Node):
     """The node of a recorded operator; its class has the name that PyTorch prints."""
 
     operator: Operator
     attributes: tuple
-    saved: tuple[Any, ...] = ()
-    saved_results: tuple[Saved, ...] = ()
+    saved: Sequence[Any] = ()
+    saved_results: Sequence[Any] = ()
 
     def name(self) -> str:
         named = self.operator.node_name_of
@@ -379,12 +406,20 @@ def connect(
 ) -> None:
     """Makes the node of an operation just recorded and hangs the results on it."""
     needs = tuple([x.__class__ not in _NUMBERS and x._requires_grad for x in inputs])
-    kept, kept_results = operator._savings.get(needs) or _savings(operator, needs)
-    node = node_class(operator.node_name)()
+    key = metas, attributes, needs, outputs[0]._meta
+    kind = operator.kinds.get(key)
+    if kind is None:
+        if len(operator.kinds) >= MAX_PLANS:
+            operator.kinds.clear()
+        kind = operator.kinds[key] = Kind(operator, metas, needs, outputs)
+    node = _new(kind.node_class)
+    node.sequence = next(_sequence)
+    node.kind = kind
     node.operator = operator
     node.attributes = attributes
     node.metas = metas
-    node.needs = needs
+    node.needs = kind.needs
+    node.results = kind.results
     edges: list[Edge | None] = []
     for x, need in zip(inputs, needs):  # noqa: B905 (of one length; strict costs time here)
         if not need:
@@ -394,24 +429,23 @@ def connect(
         else:
             edges.append((x._accumulator or accumulator(x), 0))
     node.edges = tuple(edges)
-    if kept:
-        saved: list[Any] = [None] * len(inputs)
-        for i in kept:
+    if kind.kept:
+        saved: list[Any] = [None] * kind.widths[0]
+        for i in kind.kept:
             x = inputs[i]
             saved[i] = x if x.__class__ in _NUMBERS else Saved(x)
-        node.saved = tuple(saved)
+        node.saved = saved
     for i, output in enumerate(outputs):
         if output._meta.dtype.category >= 2:  # integers and truth values have no gradient
             output._grad_fn = node
             if i:
                 output._output_index = i
             output._requires_grad = True
-    node.results = tuple([output._meta for output in outputs])
-    if kept_results:
-        saved_results: list[Any] = [None] * len(outputs)
-        for i in kept_results:
-            saved_results[i] = Saved(outputs[i], node, i)
-        node.saved_results = tuple(saved_results)
+    if kind.kept_results:
+        saved = [None] * kind.widths[1]
+        for i in kind.kept_results:
+            saved[i] = Saved(outputs[i], node, i)
+        node.saved_results = saved
     if _anomaly.on:
         node.traceback = _anomaly.forward_lines()
 
@@ -437,13 +471,6 @@ class _Anomaly:
 
 _anomaly = _Anomaly()
 _NUMBERS = frozenset({int, float, bool, complex, type(None)})
-
-
-def _savings(operator: Operator, needs: tuple[bool, ...]) -> tuple:
-    """What to keep for these gradients, worked out once; the formulas must be there."""
-    if operator.backward is None:
-        _check_formulas(operator, needs)
-    return operator.savings(needs)
 
 
 def _check_formulas(operator: Operator, needs: tuple[bool, ...]) -> None:

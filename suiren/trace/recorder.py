@@ -15,10 +15,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from suiren.trace.meta import Meta
 from suiren.trace.program import run_program
+from suiren.trace.segment import Segment
 from suiren.trace.value import BORROWED, Value
 
 MAX_ENTRIES = 4000  # a longer trace is flushed: bounds what a loop without observation holds
@@ -27,16 +29,7 @@ _BYTES_PER_ENTRY = MAX_PENDING_BYTES // MAX_ENTRIES
 EAGER = os.environ.get("SUIREN_EAGER", "0") not in ("", "0")
 
 _new = object.__new__
-
-
-class _PendingElsewhere(Exception):
-    """An argument that another thread has recorded: to be computed with no lock held here.
-
-    Two threads that need each other's values would otherwise wait for each other's locks.
-    """
-
-    def __init__(self, value: Value):
-        self.value = value
+_ELSEWHERE = -1  # the answer for an argument that another thread is to compute first
 
 
 class Trace:
@@ -54,7 +47,7 @@ class Trace:
 
     def _clear(self) -> None:
         self.entries: list[tuple] = []
-        self.results: list[weakref.ref[Value]] = []  # one for each result slot, in order
+        self.results: list[weakref.ref[Value]] = []  # that somebody may hold, in order of slots
         self.inputs: list[tuple[int, Any]] = []  # (slot, Value or number)
         self.input_slots: dict[Value, int] = {}
         self.input_keys: list[tuple] = []
@@ -68,57 +61,45 @@ class Trace:
         self.urgent = True
         self.room = 0
 
-    def record(self, operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
-        """Appends one operation with one result; arguments are Values or Python numbers."""
-        try:
-            return self._record(operator, attributes, arguments, result)
-        except _PendingElsewhere as other:
-            other.value.get()
-            return self.record(operator, attributes, arguments, result)
+    # An argument may be pending in another thread's trace. It is computed with no lock held here,
+    # or two threads that need each other's values would wait for each other's locks.
 
-    def _record(self, operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> Value:
-        with self.lock:
-            slots = []
-            for argument in arguments:
-                if argument.__class__ is Value and argument.trace is self:
-                    slots.append(argument.slot)
+    def record(self, operator: Any, attributes: tuple, arguments: Any, result: Meta) -> Value:
+        """Appends one operation with one result; arguments are Values or Python numbers."""
+        while True:
+            with self.lock:
+                slots = []
+                for argument in arguments:
+                    if argument.__class__ is Value and argument.trace is self:
+                        slots.append(argument.slot)
+                    else:
+                        slot = self._input(argument)
+                        if slot == _ELSEWHERE:
+                            break
+                        slots.append(slot)
                 else:
-                    slots.append(self._input(argument))
-            value = _new(Value)
-            value.meta = result
-            value.buffer = None
-            value.trace = self
-            value.slot = slot = self.next_slot
-            self.next_slot = slot + 1
-            self.entries.append((operator, attributes, tuple(slots), (result,)))
-            self.results.append(_reference(value))
-            self.room -= 1
-            if result.nbytes > _BYTES_PER_ENTRY:
-                self.room -= result.nbytes // _BYTES_PER_ENTRY
-            if self.room <= 0:
-                self.flush()
-        return value
+                    value = _new(Value)
+                    value.meta = result
+                    value.buffer = None
+                    value.trace = self
+                    value.slot = slot = self.next_slot
+                    self.next_slot = slot + 1
+                    self.entries.append((operator, attributes, tuple(slots), (result,)))
+                    self.results.append(_reference(value))
+                    self.room -= 1
+                    if result.nbytes > _BYTES_PER_ENTRY:
+                        self.room -= result.nbytes // _BYTES_PER_ENTRY
+                    if self.room <= 0:
+                        self.flush()
+                    return value
+            argument.get()
 
     def record_many(
-        self, operator: Any, attributes: tuple, arguments: tuple, results: tuple[Meta, ...]
+        self, operator: Any, attributes: tuple, arguments: Any, results: tuple[Meta, ...]
     ) -> tuple[Value, ...]:
         """Appends one operation with several results."""
+        slots = self._begin(arguments)
         try:
-            return self._record_many(operator, attributes, arguments, results)
-        except _PendingElsewhere as other:
-            other.value.get()
-            return self.record_many(operator, attributes, arguments, results)
-
-    def _record_many(
-        self, operator: Any, attributes: tuple, arguments: tuple, results: tuple[Meta, ...]
-    ) -> tuple[Value, ...]:
-        with self.lock:
-            slots = []
-            for argument in arguments:
-                if argument.__class__ is Value and argument.trace is self:
-                    slots.append(argument.slot)
-                else:
-                    slots.append(self._input(argument))
             first = self.next_slot
             self.next_slot = first + len(results)
             values = tuple(
@@ -126,30 +107,100 @@ class Trace:
             )
             self.entries.append((operator, attributes, tuple(slots), results))
             self.results.extend(map(_reference, values))
-            self.room -= 1 + sum(result.nbytes for result in results) // _BYTES_PER_ENTRY
-            if self.room <= 0:
-                self.flush()
+            self._make_room(1, sum([result.nbytes for result in results]))
+        finally:
+            self.lock.release()
         return values
+
+    def record_segment(self, segment: Segment, arguments: Sequence[Any]) -> list[Value]:
+        """Appends the entries of a segment; its outputs."""
+        slots = self._begin(arguments)
+        try:
+            first = self.next_slot
+            self.next_slot = first + segment.count
+            self.entries += segment.entries_at(slots, first)
+            values = [
+                Value(meta, None, self, first + i)
+                for i, meta in zip(segment.outputs, segment.metas)  # noqa: B905 (of one length)
+            ]
+            self.results.extend(map(_reference, values))
+            self._make_room(len(segment.entries), segment.nbytes)
+        finally:
+            self.lock.release()
+        return values
+
+    def _begin(self, arguments: Any) -> list[int]:
+        """Takes the lock, and gives the slots of these arguments."""
+        while True:
+            self.lock.acquire()
+            try:
+                slots = []
+                for argument in arguments:
+                    if argument.__class__ is Value and argument.trace is self:
+                        slots.append(argument.slot)
+                    else:
+                        slot = self._input(argument)
+                        if slot == _ELSEWHERE:
+                            break
+                        slots.append(slot)
+                else:
+                    return slots
+            except BaseException:
+                self.lock.release()
+                raise
+            self.lock.release()
+            argument.get()
+
+    def _make_room(self, entries: int, nbytes: int) -> None:
+        self.room -= entries + nbytes // _BYTES_PER_ENTRY
+        if self.room <= 0:
+            self.flush()
 
     def _input(self, argument: Any) -> int:
         """The slot of an argument that no entry of this trace produces."""
+        slot = self.next_slot
         if argument.__class__ is Value:
             known = self.input_slots.get(argument)
             if known is not None:
                 return known
             if argument.buffer is None:
-                raise _PendingElsewhere(argument)
+                return _ELSEWHERE
             if argument.slot == BORROWED:
                 self.read_soon()
-            self.input_slots[argument] = self.next_slot
-            description = argument.meta
+            self.input_slots[argument] = slot
+            self.input_keys.append((slot, argument.meta))
         else:
-            description = argument.__class__
-        slot = self.next_slot
+            self.input_keys.append((slot, argument.__class__))
         self.next_slot = slot + 1
         self.inputs.append((slot, argument))
-        self.input_keys.append((slot, description))
         return slot
+
+    def mark(self) -> tuple:
+        """The place where the trace is now, for :meth:`rewind`."""
+        with self.lock:
+            return (
+                self.entries, len(self.entries), len(self.results), len(self.inputs),
+                self.next_slot, self.room,
+            )  # fmt: skip
+
+    def rewind(self, mark: tuple, held: set[Any]) -> bool:
+        """Takes back what was recorded since; False if that is known or held by others.
+
+        ``held`` are the Values that the caller is going to replace.
+        """
+        with self.lock:
+            entries, count, results, inputs, slot, room = mark
+            if self.entries is not entries:
+                return False
+            if not held.issuperset(filter(None, [ref() for ref in self.results[results:]])):
+                return False
+            for _, what in self.inputs[inputs:]:
+                if what.__class__ is Value:
+                    del self.input_slots[what]
+            del self.entries[count:], self.results[results:]
+            del self.inputs[inputs:], self.input_keys[inputs:]
+            self.next_slot, self.room = slot, room
+            return True
 
     def flush(self) -> None:
         """Computes everything recorded whose result is still held by somebody."""

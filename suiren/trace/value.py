@@ -8,6 +8,8 @@ from suiren.trace.meta import Meta
 
 # The slot of a Value whose buffer others may write to: whoever records it computes at once.
 BORROWED = -2
+# How often a buffer was asked for: who wonders whether something looked at values compares.
+observed = [0]
 
 
 class Value:
@@ -27,6 +29,7 @@ class Value:
 
     def get(self) -> Any:
         """The buffer, computed now if it is pending."""
+        observed[0] += 1
         if self.buffer is None:
             trace = self.trace  # another thread may be computing the value right now
             if trace is not None:
