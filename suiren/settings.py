@@ -1,7 +1,8 @@
 """Settings of the whole process that PyTorch programs make: threads, precision, determinism.
 
 Results never depend on the number of threads, and every operation is deterministic, so most of
-these are remembered and change nothing. Source: the PyTorch pages of the functions' names.
+these are remembered and change nothing; compiled programs run on as many threads as are set here.
+Source: the PyTorch pages of the functions' names.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import os
 import warnings
 from typing import Any
 
+from suiren.compiler import runtime
 from suiren.device import CPU, check_available
 from suiren.device import device as _device
 
-_threads: list[int | None] = [None, None]  # inside one operation, between operations
+_interop_threads: int | None = None
 _precision = "highest"
 _deterministic = (False, False)  # on, warn only
 _warn_always = False
@@ -29,22 +31,27 @@ def _positive(n: int, name: str) -> int:
 
 def set_num_threads(n: int, /) -> None:
     """Sets how many threads one operation may use. Source: torch.set_num_threads."""
-    _threads[0] = _positive(n, "set_num_threads")
+    runtime.set_num_threads(_positive(n, "set_num_threads"))
 
 
 def get_num_threads() -> int:
-    """How many threads one operation may use. Source: torch.get_num_threads."""
-    return _threads[0] or _processors()
+    """How many threads one operation may use: the number of cores, if nobody has set it.
+
+    SUIREN_NUM_THREADS, or else OMP_NUM_THREADS, in the environment sets it too.
+    Source: torch.get_num_threads.
+    """
+    return runtime.get_num_threads()
 
 
 def set_num_interop_threads(n: int, /) -> None:
     """Sets the number of threads between operations. Source: torch.set_num_interop_threads."""
-    _threads[1] = _positive(n, "set_num_interop_threads")
+    global _interop_threads
+    _interop_threads = _positive(n, "set_num_interop_threads")
 
 
 def get_num_interop_threads() -> int:
     """The number of threads between operations. Source: torch.get_num_interop_threads."""
-    return _threads[1] or _processors()
+    return _interop_threads or _processors()
 
 
 def _processors() -> int:

@@ -11,6 +11,8 @@ LAYERS = [
     ["version", "files", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes",
      "device", "printing", "return_types"],
     ["interpreter"],
+    ["trace.meta"],
+    ["compiler"],
     ["trace"],
     ["operator", "storage", "autograd.mode"],
     ["tensor"],

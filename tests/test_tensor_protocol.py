@@ -224,12 +224,11 @@ def test_storages():
 # ---- settings
 
 
-def test_settings(monkeypatch):
-    from suiren import settings
-
-    monkeypatch.setattr(settings, "_threads", [None, None])
+def test_settings():
+    before = suiren.get_num_threads()
     suiren.set_num_threads(3)
     assert suiren.get_num_threads() == 3
+    suiren.set_num_threads(before)
     with pytest.raises(RuntimeError):
         suiren.set_num_threads(0)
     assert suiren.get_float32_matmul_precision() == "highest"
