@@ -1,10 +1,12 @@
-"""Boxes, regions of interest and the blocks of image models, with torchvision's names."""
+"""Building blocks that several image models share, under torchvision's names (`torchvision.ops`).
+
+Below `suiren.vision.models`, above `suiren.nn`. Modules and their parameters are called what
+torchvision calls them, since those names are the keys of published checkpoints.
+"""
 
 from suiren.vision.ops.misc import (
     MLP,
     Conv2dNormActivation,
-    Conv3dNormActivation,
-    ConvNormActivation,
     FrozenBatchNorm2d,
     Permute,
     SqueezeExcitation,
@@ -12,11 +14,9 @@ from suiren.vision.ops.misc import (
 from suiren.vision.ops.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
-    "Conv2dNormActivation",
-    "Conv3dNormActivation",
-    "ConvNormActivation",
-    "FrozenBatchNorm2d",
     "MLP",
+    "Conv2dNormActivation",
+    "FrozenBatchNorm2d",
     "Permute",
     "SqueezeExcitation",
     "StochasticDepth",

@@ -1,54 +1,44 @@
-"""Stochastic depth: a residual branch left out at random while training.
+"""Stochastic depth: residual branches that are left out at random while training.
 
-From "Deep Networks with Stochastic Depth" (Huang et al., 2016); torchvision's function and module.
+Huang et al. 2016, "Deep Networks with Stochastic Depth", arXiv:1603.09382.
 """
 
-import suiren as torch
-from suiren import nn
-from suiren.tensor import Tensor
+from suiren import Tensor, nn
 
 
 def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = True) -> Tensor:
-    """The input with a share `p` of it zeroed and the rest divided by ``1 - p``.
+    """Zeroes the whole input, or whole rows of it, with probability p; scales up what stays.
 
     Args:
-        input: (N, ...), usually the output of a residual branch.
-        p: probability of zeroing, from 0 to 1.
-        mode: "row" draws for each of the N examples, "batch" once for all.
-        training: False returns the input as it is.
+        input: (N, ...) floating.
+        p: the probability of zeroing, 0 to 1.
+        mode: "batch" draws once for all rows, "row" once for each.
+        training: False gives the input back.
 
-    Raises:
-        ValueError: `p` lies outside 0 to 1, or `mode` is neither word.
+    Raises ValueError for a p or mode that is neither. Source: torchvision.ops.stochastic_depth.
 
     Example:
         >>> import suiren as torch
-        >>> from suiren.vision.ops import stochastic_depth
-        >>> stochastic_depth(torch.ones(2, 3), 1.0, "row")
-        tensor([[0., 0., 0.],
-                [0., 0., 0.]])
+        >>> stochastic_depth(torch.ones(2, 3), p=0.5, mode="row", training=False)
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]])
     """
     if not 0.0 <= p <= 1.0:
-        raise ValueError(f"stochastic_depth() got p={p}; drop probability has to be from 0 to 1")
+        raise ValueError(f"drop probability has to be between 0 and 1, but got {p}")
     if mode not in ("batch", "row"):
-        raise ValueError(f"stochastic_depth() got mode={mode!r}; it has to be 'batch' or 'row'")
+        raise ValueError(f"mode has to be either 'batch' or 'row', but got {mode}")
     if not training or p == 0.0:
         return input
-    survival = 1.0 - p
+    kept = 1.0 - p
     rows = input.shape[0] if mode == "row" else 1
-    size = [rows] + [1] * (input.dim() - 1)
-    noise = torch.empty(size, dtype=input.dtype, device=input.device).bernoulli_(survival)
-    if survival > 0.0:
-        noise.div_(survival)
+    noise = input.new_empty([rows] + [1] * (input.dim() - 1)).bernoulli_(kept)  # N or 1, 1, ...
+    if kept > 0.0:
+        noise.div_(kept)  # so that the expectation is the input
     return input * noise
 
 
 class StochasticDepth(nn.Module):
-    """`stochastic_depth` as a module; it does nothing in evaluation mode.
-
-    Args:
-        p: probability of zeroing.
-        mode: "row" or "batch".
-    """
+    """:func:`stochastic_depth` as a layer. Source: torchvision.ops.StochasticDepth."""
 
     def __init__(self, p: float, mode: str) -> None:
         super().__init__()
@@ -56,8 +46,8 @@ class StochasticDepth(nn.Module):
         self.mode = mode
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input with rows (or all of it) zeroed at random, in training."""
+        """The input with rows zeroed while training."""
         return stochastic_depth(input, self.p, self.mode, self.training)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(p={self.p}, mode={self.mode})"
+        return f"{self.__class__.__name__}(p={self.p}, mode={self.mode})"
