@@ -21,6 +21,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import threading
 import weakref
@@ -38,8 +39,7 @@ _CODE_LEVEL = 2  # LLVM's "default"; 3 gave the same speed for our kernels
 # The llvmlite functions that make up the pipeline, in order.
 _PASSES = ("SROA", "InstCombine", "SimplifyCFG")
 # Small: constants are addressed relative to the code (the "large" model that LLVM prefers for code
-# made at run time spends an instruction and a register on each). It needs code and constants near
-# each other, which llvmlite's own memory manager sees to.
+# made at run time spends an instruction and a register on each).
 _CODE_MODEL = "small"
 
 
@@ -55,7 +55,7 @@ class Kernel:
     def __init__(self, address: int, digest: str, code: Any):
         self.address = address
         self.digest = digest
-        self._code = code  # the engine, which owns the memory
+        self._code = code  # the library, which owns the memory
 
     def __repr__(self) -> str:
         return f"Kernel(address={self.address:#x}, digest={self.digest[:12]!r})"
@@ -72,6 +72,7 @@ class Statistics:
 
 statistics = Statistics()
 _lock = threading.RLock()
+_library_numbers = itertools.count()
 _loaded: weakref.WeakValueDictionary[str, Kernel] = weakref.WeakValueDictionary()
 
 if hasattr(os, "register_at_fork"):
@@ -110,7 +111,7 @@ def load(texts: Sequence[str], function: str = "kernel") -> list[Kernel]:
                 missing[digest] = text
         if missing:
             objects = _objects(missing, function, target)
-            for kernel in _link(objects, target):
+            for kernel in _link(objects):
                 kernels[kernel.digest] = _loaded[kernel.digest] = kernel
         return [kernels[digest] for digest in digests]
 
@@ -212,36 +213,43 @@ def _on_all_cores(work: Any, items: Sequence[Any], parallel: bool) -> list[Any]:
 
 
 def _symbol(digest: str) -> str:
-    """A name of the function that is its own in the engine that holds several."""
+    """A name of the function that no other kernel of its library has."""
     return f"kernel_{digest[:32]}"
 
 
-def _link(objects: dict[str, bytes], target: Target) -> list[Kernel]:
-    """Loads the objects into one new engine."""
+def _link(objects: dict[str, bytes]) -> list[Kernel]:
+    """Loads the objects together, as one library that is unloaded with its last Kernel."""
+    import llvmlite.binding as llvm
+
+    builder = llvm.JITLibraryBuilder().add_current_process()
+    for digest, code in objects.items():
+        builder.add_object_img(code).export_symbol(_symbol(digest))
+    try:
+        library = builder.link(_linker(), f"kernels {next(_library_numbers)}")
+    except RuntimeError as error:
+        raise CompileError(f"a kernel cannot be loaded: {error}") from None
+    return [Kernel(library[_symbol(digest)], digest, library) for digest in objects]
+
+
+@functools.cache
+def _linker() -> Any:
+    """ORC with JITLink, which places the parts of an object near each other, as code of the small
+    model needs, and reaches libc's functions, which are far, by jumps. (MCJIT's memory managers do
+    not: one may place constants out of reach, the other aborts on calls to libc.)
+    """
     import llvmlite.binding as llvm
 
     _compiler()  # initialises LLVM
+    target = targets.host()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=_CODE_LEVEL, reloc="pic",
         codemodel=_CODE_MODEL, jit=True,
     )  # fmt: skip
-    empty = llvm.parse_assembly("", llvm.create_context())
-    empty.triple = _jit_triple(target)
-    engine = llvm.create_mcjit_compiler(empty, machine, use_lmm=True)
-    for code in objects.values():
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    kernels = []
-    for digest in objects:
-        address = engine.get_function_address(_symbol(digest))
-        if not address:
-            raise CompileError(f"the code of kernel {digest} does not hold its own function")
-        kernels.append(Kernel(address, digest, engine))
-    return kernels
+    return llvm.create_lljit_compiler(machine, use_jit_link=True)
 
 
 def _jit_triple(target: Target) -> str:
-    """The triple for code that is loaded in memory: MCJIT reads only ELF on Windows."""
+    """The triple for code that is loaded in memory: ELF objects on Windows too."""
     windows = os.name == "nt" and "windows" in target.triple and not target.triple.endswith("-elf")
     return target.triple + ("-elf" if windows else "")
 
