@@ -17,9 +17,11 @@ from suiren.optim.groupwise import (
     decayed,
     kept,
     number,
+    plain_number,
     real_views,
 )
 from suiren.optim.optimizer import ParamsT
+from suiren.optim.steps import adam_step, amsgrad_step, update
 from suiren.tensor import Tensor
 
 
@@ -120,13 +122,19 @@ class Adam(GroupwiseOptimizer):
         lr = number(group["lr"], group)
         beta1, beta2 = (number(beta, group) for beta in group["betas"])
         eps, weight_decay, amsgrad = group["eps"], group["weight_decay"], group["amsgrad"]
-        for param, grad in self._gradients(group):
+        pairs = self._gradients(group)
+        steps = []
+        for param, _ in pairs:
             state = self._state[param]
             if not state:
                 self._begin(param, state, amsgrad)
             numbers = self._numbers.of(param, state)
-            step = numbers[0] = numbers[0] + 1
-
+            numbers[0] += 1
+            steps.append(numbers[0])
+        if not group["differentiable"] and self._update_at_once(group, pairs, steps, lr):
+            return
+        for (param, grad), step in zip(pairs, steps, strict=True):
+            state = self._state[param]
             if weight_decay != 0:
                 if group["decoupled_weight_decay"]:
                     param.mul_(1 - lr * weight_decay)
@@ -144,6 +152,35 @@ class Adam(GroupwiseOptimizer):
             root = kept(square, group).sqrt()
             divisor = (root / (1 - beta2**step) ** 0.5).add_(eps)
             add_quotient_(param, kept(mean, group), divisor, -(lr / (1 - beta1**step)))
+
+    def _update_at_once(
+        self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]], steps: list[float], lr: Any
+    ) -> bool:
+        """The same as one entry for each parameter, if they are plain and have come equally far."""
+        if not pairs or steps.count(steps[0]) != len(steps):
+            return False
+        names = ["exp_avg", "exp_avg_sq"]
+        written = [(0, 1), (2, 1), (3, 2)]  # the square is multiplied and then added to
+        if group["amsgrad"]:
+            names.append("max_exp_avg_sq")
+            written.append((4, 1))
+        states = self._state
+        rows = [(*pair, *[states[pair[0]][name] for name in names]) for pair in pairs]
+        beta1, beta2 = (plain_number(beta) for beta in group["betas"])
+        decay = group["weight_decay"] or None
+        decoupled = decay is not None and group["decoupled_weight_decay"]
+        if decoupled:
+            decay = 1 - lr * decay
+            written[0] = (0, 2)
+        weight, step = 1 - beta1, steps[0]
+        near = abs(weight) < 0.5
+        numbers = (
+            decay, weight if near else 1 - weight, beta2, 1 - beta2, (1 - beta2**step) ** 0.5, group["eps"],
+            -(lr / (1 - beta1**step)),
+        )  # fmt: skip
+        record: Any = amsgrad_step if group["amsgrad"] else adam_step
+        attributes = (decoupled, near)
+        return update(record, attributes, rows, numbers, written)
 
 
 class AdamW(Adam):

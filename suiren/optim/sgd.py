@@ -16,6 +16,8 @@ from suiren.optim.groupwise import (
     number,
 )
 from suiren.optim.optimizer import ParamsT
+from suiren.optim.steps import sgd_momentum_step, sgd_step, update
+from suiren.tensor import Tensor
 
 
 class SGD(GroupwiseOptimizer):
@@ -100,7 +102,10 @@ class SGD(GroupwiseOptimizer):
         lr = number(group["lr"], group)
         momentum = group["momentum"]
         weight_decay = number(group["weight_decay"], group)
-        for param, grad in self._gradients(group):
+        pairs = self._gradients(group)
+        if not group["differentiable"] and self._update_at_once(group, pairs, lr, weight_decay):
+            return
+        for param, grad in pairs:
             grad = decayed(grad, param, weight_decay)
             if momentum != 0:
                 state = self._state[param]
@@ -111,3 +116,22 @@ class SGD(GroupwiseOptimizer):
                     buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
                 grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
             add_scaled_(param, kept(grad, group), -lr)
+
+    def _update_at_once(
+        self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]], lr: Any, decay: Any
+    ) -> bool:
+        """The same as one entry for each parameter, if they are plain and not in the first step."""
+        momentum = group["momentum"]
+        decay = None if decay == 0 else decay
+        if momentum == 0:
+            return update(sgd_step, (), pairs, (-lr, decay), ((0, 1),))
+        rows = []
+        for param, grad in pairs:
+            buffer = self._state[param].get("momentum_buffer")
+            if buffer is None:
+                return False
+            rows.append((param, grad, buffer))
+        weight = 1 - group["dampening"]
+        numbers = (-lr, decay, momentum, None if weight == 1 else weight)
+        attributes = (bool(group["nesterov"]),)
+        return update(sgd_momentum_step, attributes, rows, numbers, ((0, 1), (2, 2)))
