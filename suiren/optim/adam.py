@@ -175,8 +175,8 @@ class Adam(GroupwiseOptimizer):
         weight, step = 1 - beta1, steps[0]
         near = abs(weight) < 0.5
         numbers = (
-            decay, weight if near else 1 - weight, beta2, 1 - beta2, (1 - beta2**step) ** 0.5, group["eps"],
-            -(lr / (1 - beta1**step)),
+            decay, weight if near else 1 - weight, beta2, 1 - beta2,
+            (1 - beta2**step) ** 0.5, group["eps"], -(lr / (1 - beta1**step)),
         )  # fmt: skip
         record: Any = amsgrad_step if group["amsgrad"] else adam_step
         attributes = (decoupled, near)
