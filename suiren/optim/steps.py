@@ -145,8 +145,8 @@ class adam_step:
     """Adam: the new parameter and the new averages of the gradient and of its square.
 
     ``rest`` is 1 - beta2, ``correction`` and ``scale`` are what the count of steps makes of the
-    root and of the learning rate. ``decoupled``: ``decay`` is the factor of the parameter, else that of
-    the parameter in the gradient. ``near``: ``weight`` is 1 - beta1, else beta1.
+    root and of the learning rate. ``decoupled``: ``decay`` is the factor of the parameter, else
+    that of the parameter in the gradient. ``near``: ``weight`` is 1 - beta1, else beta1.
     """
 
     tensors = 11
