@@ -9,6 +9,9 @@ movement      ``reshape``, ``permute``, ``expand``, ``slice``, ``pad``, ``concat
               goes where; most of them cost nothing, they become index arithmetic;
 ``reduce``    over a run of dimensions, which stay with size one;
 ``iota``      the index along a dimension; ``take``: elements by computed index;
+``scatter``   elements added to or put into an array at computed indices; ``scatter_along`` with
+              an index of its own for each element;
+``scan``      running sums, products and extremes along a dimension;
 ``matmul``    products of (batches of) matrices;
 ``host``      any operator by its NumPy meaning, with ``part`` for each of its results.
 
@@ -50,8 +53,15 @@ LEAVES = frozenset(["input", "number", "constant"])
 REDUCTIONS = {"sum": 0, "prod": 1, "max": None, "min": None}
 
 
+SCANS = frozenset(REDUCTIONS)
+
+
 class NotNative(Exception):
-    """Raised by a decomposition that does not cover this case: the operator runs on the host."""
+    """Raised by a decomposition that does not cover this case: the operator runs on the host.
+
+    Decompositions stand below the compiler and raise it by the graph they are given:
+    ``raise g.NotNative("why")``.
+    """
 
 
 class Node:
@@ -211,6 +221,8 @@ class Node:
 
 class Graph:
     """Makes nodes; holds them in the order in which they can be computed."""
+
+    NotNative = NotNative
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -416,21 +428,63 @@ class Graph:
 
     # ---- by index, products, the host
 
-    def take(self, x: Node, index: Node, dim: int, low: int | None = None) -> Node:
+    def take(self, x: Node, index: Node, dim: int, checked: bool = False) -> Node:
         """``result[..., i, ...] = x[..., index[i], ...]``: ``index`` takes the place of ``dim``.
 
-        Indices must lie in [0, size) or the program reports through the host; ``index`` may
-        have any number of dimensions.
+        Indices must lie in [0, size) or the program reports through the host (``checked`` says
+        that it is known already); ``index`` may have any number of dimensions.
         """
-        bound = x.shape[dim]
         shape = x.shape[:dim] + index.shape + x.shape[dim + 1 :]
-        self.check_range(index, 0, bound)
+        if not checked:
+            self.check_range(index, 0, x.shape[dim])
         return self.make("take", (x, index), (dim,), shape, x.dtype)
 
-    def take_along(self, x: Node, index: Node, dim: int) -> Node:
-        """``result[i, j] = x[index[i, j], j]``: one index for each result."""
-        self.check_range(index, 0, x.shape[dim])
+    def take_along(self, x: Node, index: Node, dim: int, checked: bool = False) -> Node:
+        """``result[i, j] = x[index[i, j], j]``: one index for each result.
+
+        Away from ``dim``, ``index`` has the sizes of ``x``.
+        """
+        if not checked:
+            self.check_range(index, 0, x.shape[dim])
         return self.make("take_along", (x, index), (dim,), index.shape, x.dtype)
+
+    def scatter(
+        self, how: str, base: Node, index: Node, values: Node, dim: int, checked: bool = False
+    ) -> Node:
+        """``result = base``, then ``result[..., index[i], ...] += values[..., i, ...]``.
+
+        ``index`` has one dimension; ``values`` the shape of ``base`` with ``len(index)`` elements
+        along ``dim``. ``how`` is "add", or "set" for ``=`` (of equal indices the last one stays).
+        """
+        if not checked:
+            self.check_range(index, 0, base.shape[dim])
+        if not values.numel:
+            return base
+        return self.make("scatter", (base, index, values), (how, dim), base.shape, base.dtype)
+
+    def scatter_add(self, base: Node, index: Node, values: Node, dim: int) -> Node:
+        """``base`` with slices added to it: see :meth:`scatter`."""
+        return self.scatter("add", base, index, values, dim)
+
+    def scatter_along(
+        self, how: str, base: Node, index: Node, values: Node, dim: int, checked: bool = False
+    ) -> Node:
+        """``result = base``, then ``result[index[i, j], j] += values[i, j]``: one index for each.
+
+        ``index`` and ``values`` have one shape, away from ``dim`` that of ``base``; ``how`` as in
+        :meth:`scatter`.
+        """
+        if not checked:
+            self.check_range(index, 0, base.shape[dim])
+        if not values.numel:
+            return base
+        return self.make("scatter_along", (base, index, values), (how, dim), base.shape, base.dtype)
+
+    def scan(self, kind: str, x: Node, dim: int) -> Node:
+        """Running reduction: ``result[i] = kind(x[0], ..., x[i])`` along ``dim``."""
+        if x.shape[dim] <= 1 or not x.numel:
+            return x
+        return self.make("scan", (x,), (kind, dim), x.shape, x.dtype)
 
     def check_range(self, index: Node, low: int, high: int) -> None:
         """The host runs the program, and reports, unless all of ``index`` is in [low, high)."""
