@@ -93,7 +93,9 @@ int = _dtypes.int32
 
 _LAZY = ("nn", "optim", "utils", "vision", "linalg", "fft", "special", "signal", "masked",
          "autograd", "random", "cli", "serialization", "backends", "cuda", "amp", "jit", "testing",
-         "types", "version")  # fmt: skip
+         "types", "version", "compiler", "cpu", "distributed", "distributions", "func", "hub",
+         "mps", "multiprocessing", "onnx", "profiler", "torch_version", "xpu",
+         "accelerator", "ao", "quantization")  # fmt: skip
 # Functions whose modules are imported when they are first used.
 _LAZY_FUNCTIONS = {
     "save": "suiren.serialization",
@@ -101,6 +103,11 @@ _LAZY_FUNCTIONS = {
     "autocast": "suiren.amp",
     "is_autocast_enabled": "suiren.amp",
     "to_dlpack": "suiren.utils.dlpack",
+    "install": "suiren.imports",
+    "uninstall": "suiren.imports",
+    "compile": "suiren.compilation",
+    "GradScaler": "suiren.amp",
+    "vmap": "suiren.func",
 }
 _LAZY_FUNCTIONS |= dict.fromkeys(
     ("channel_shuffle", "conv_tbc", "cosine_embedding_loss", "hinge_embedding_loss",
@@ -121,8 +128,6 @@ def __getattr__(name: str) -> _Any:
         found = getattr(_importlib.import_module(_LAZY_FUNCTIONS[name]), name)
         globals()[name] = found
         return found
-    import difflib
+    from suiren.missing import missing
 
-    near = difflib.get_close_matches(name, list(globals()) + list(_LAZY), 3)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    raise AttributeError(f"module 'suiren' has no attribute '{name}'{hint}")
+    raise AttributeError(missing("suiren", name, [*globals(), *_LAZY, *_LAZY_FUNCTIONS]))

@@ -133,3 +133,21 @@ class GradScaler:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing: there is no state."""
+
+
+def custom_fwd(
+    fwd: Callable | None = None, *, device_type: str = "cuda", cast_inputs: Any = None
+) -> Callable:
+    """A decorator for ``Function.forward``; without autocast it changes nothing.
+
+    Source: torch.amp.custom_fwd.
+    """
+    return fwd if fwd is not None else lambda function: function
+
+
+def custom_bwd(bwd: Callable | None = None, *, device_type: str = "cuda") -> Callable:
+    """A decorator for ``Function.backward``; without autocast it changes nothing.
+
+    Source: torch.amp.custom_bwd.
+    """
+    return bwd if bwd is not None else lambda function: function

@@ -2,6 +2,7 @@
 
 Suiren computes by itself, so every backend answers that it is not there. The switches keep what
 they are set to and change nothing: ``cudnn.benchmark = True`` runs as in PyTorch without CUDA.
+They are modules, as in PyTorch: ``import torch.backends.cudnn as cudnn``.
 Source: PyTorch's torch.backends page.
 """
 
@@ -9,14 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
+__path__: list[str] = []  # a package whose modules are all made here
 
-class _Backend:
+
+class _Backend(ModuleType):
     """A backend that is absent: its switches are attributes of their PyTorch defaults."""
 
-    def __init__(self, **switches: Any):
+    def __init__(self, name: str, **switches: Any):
+        super().__init__(f"{__name__}.{name}", self.__doc__)
+        sys.modules[self.__name__] = self
         self._names = tuple(switches)
         self.__dict__.update(switches)
 
@@ -82,21 +89,22 @@ class _Cpu:
 
 
 cudnn = _Backend(
-    enabled=True, benchmark=False, deterministic=False, allow_tf32=True, benchmark_limit=10
+    "cudnn", enabled=True, benchmark=False, deterministic=False, allow_tf32=True, benchmark_limit=10
 )
-cuda = _Cuda(preferred_linalg_library="default")
+cuda = _Cuda("cuda", preferred_linalg_library="default")
 cuda.matmul = _Backend(
+    "cuda.matmul",
     allow_tf32=False,
     allow_fp16_reduced_precision_reduction=True,
     allow_bf16_reduced_precision_reduction=True,
 )
-mps = _Backend()
-mkl = _Backend()
-mkldnn = _Backend(enabled=True, deterministic=False, allow_tf32=True)
-openmp = _Backend()
-opt_einsum = _Backend(enabled=False, strategy=None)
-nnpack = _Backend()
-cusparselt = _Backend()
-xeon = _Backend()
-quantized = _Backend(engine="none", supported_engines=[])
+mps = _Backend("mps")
+mkl = _Backend("mkl")
+mkldnn = _Backend("mkldnn", enabled=True, deterministic=False, allow_tf32=True)
+openmp = _Backend("openmp")
+opt_einsum = _Backend("opt_einsum", enabled=False, strategy=None)
+nnpack = _Backend("nnpack")
+cusparselt = _Backend("cusparselt")
+xeon = _Backend("xeon")
+quantized = _Backend("quantized", engine="none", supported_engines=[])
 cpu = _Cpu()

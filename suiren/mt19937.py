@@ -429,6 +429,39 @@ class Stream(Twister):
             if log_v + log_inverse_alpha - math.log(a / (edge * edge) + b) <= bound:
                 return count
 
+    def gamma(self, concentration: np.ndarray) -> np.ndarray:
+        """Gamma numbers of rate 1, of these concentrations, in their shape and dtype.
+
+        Rejection of a transformed normal number (G. Marsaglia, W. W. Tsang, "A Simple Method for
+        Generating Gamma Variables", 2000); below 1 the concentration is raised by one and the
+        result multiplied by a power of a uniform number. A Python loop.
+        Source: torch.distributions.Gamma.
+        """
+        flat = concentration.astype(np.float64).reshape(-1)
+        drawn = np.array([self._gamma_one(value) for value in flat.tolist()], np.float64)
+        return _cast(drawn, concentration.dtype).reshape(concentration.shape)
+
+    def _gamma_one(self, concentration: float) -> float:
+        scale = 1.0
+        if concentration < 1:
+            if concentration == 0:
+                return 0.0
+            scale = (1 - self._next_u64()) ** (1 / concentration)
+            concentration += 1
+        d = concentration - 1 / 3
+        c = 1 / math.sqrt(9 * d)
+        while True:
+            x = float(self._cached_normals(1)[0])
+            cube = (1 + c * x) ** 3
+            if cube <= 0:
+                continue
+            u = 1 - self._next_u64()
+            squared = x * x
+            if u < 1 - 0.0331 * squared * squared:
+                return scale * d * cube
+            if math.log(u) < 0.5 * squared + d * (1 - cube + math.log(cube)):
+                return scale * d * cube
+
     def multinomial(
         self, probabilities: np.ndarray, num_samples: int, replacement: bool = False
     ) -> np.ndarray:

@@ -8,7 +8,8 @@ PACKAGE = Path(__file__).parent.parent / "suiren"
 
 # From low to high. A name stands for a module or a whole subpackage; the longest match counts.
 LAYERS = [
-    ["version", "files", "hooks", "size", "twister", "random_kernels", "mt19937", "dtypes",
+    ["version", "torch_version", "missing", "files", "hooks", "size", "twister",
+     "random_kernels", "mt19937", "dtypes",
      "device", "printing", "return_types"],
     ["interpreter"],
     ["trace.meta"],
@@ -27,16 +28,21 @@ LAYERS = [
     ["linalg", "special", "fft", "signal", "masked", "backends", "amp"],
     ["cuda"],
     ["nn"],
+    ["accelerator", "compilation", "cpu", "distributed", "func", "jit", "mps", "multiprocessing",
+     "onnx", "quantization", "ao", "testing", "types", "xpu"],
+    ["_dynamo", "distributions"],
     ["safe_unpickling"],
     ["checkpoint_parts"],
     ["serialization"],
-    ["optim"],
+    ["hub", "optim"],
     ["utils"],
     ["vision"],
+    ["imports"],
     ["cli", "__main__"],
 ]  # fmt: skip
 # The root package is the user's namespace; code that is written like a user's may use it.
-USES_THE_NAMESPACE = ("nn", "optim", "utils", "vision", "cli", "__main__")
+USES_THE_NAMESPACE = ("nn", "optim", "utils", "vision", "distributions", "func", "imports", "jit",
+                      "testing", "cli", "__main__")  # fmt: skip
 # Upward imports inside functions, each with its reason.
 ALLOWED: dict[tuple[str, str], str] = {}
 

@@ -1,6 +1,7 @@
 """`suiren info`: what this installation consists of, for a glance and for bug reports."""
 
 import argparse
+import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import suiren as torch
+from suiren.version import __version__
 
 
 def add_command(commands: Any) -> None:
@@ -19,11 +21,15 @@ def add_command(commands: Any) -> None:
         help="print versions, processor and execution tier",
         description="Print versions, processor features and which tier executes programs.",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do `suiren info` and give the exit status."""
+    if arguments.json:
+        print(json.dumps(dict(describe()), indent=2), flush=True)
+        return 0
     for name, value in describe():
         print(f"{name:<9} {value}", flush=True)
     return 0
@@ -33,14 +39,31 @@ def describe() -> list[tuple[str, str]]:
     """What `suiren info` prints, as pairs of a name and a value."""
     system = f"{platform.system()} {platform.machine()}"
     return [
-        ("suiren", torch.__version__),
+        ("suiren", __version__),
         ("python", f"{platform.python_version()} ({platform.python_implementation()}, {system})"),
         ("numpy", np.__version__),
         ("llvmlite", _llvmlite()),
         ("cpu", f"{_processor()}, {_usable_cores()} usable"),
         ("features", " ".join(cpu_features()) or "unknown"),
+        ("threads", str(torch.get_num_threads())),
         ("tier", tier()),
+        ("cache", cache()),
+        ("weights", os.path.join(torch.hub.get_dir(), "checkpoints")),
     ]
+
+
+def cache() -> str:
+    """Where compiled kernels are kept, and how much lies there."""
+    if find_spec("suiren.compiler.disk_cache") is None:
+        return "none (this version has no compiler)"
+    from suiren.compiler.disk_cache import default_folder
+
+    folder = default_folder()
+    if folder is None:
+        return "off"
+    files = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+    size = sum(os.path.getsize(file) for file in files if os.path.exists(file))
+    return f"{folder} ({len(files)} files, {size / 2**20:.1f} MiB)"
 
 
 def tier() -> str:

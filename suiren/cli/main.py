@@ -8,12 +8,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
-import suiren as torch
-from suiren.cli import info, predict, train
 from suiren.cli.errors import EXIT_INTERRUPTED, CommandError, first_line
+from suiren.version import __version__
 
+# Each is a module here with `add_command`; they are imported when the arguments are read.
+COMMANDS = ("train", "predict", "run", "summary", "bench", "info")
 EXIT_ERROR = 2
 EXIT_BROKEN_PIPE = 141
 
@@ -33,22 +35,27 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of `suiren` with one subparser for each subcommand."""
     parser = _Parser(
         prog="suiren",
-        description="Train an image classifier, use it, and see what this installation has.",
+        description="Train an image classifier, use it, run PyTorch scripts, look at models.",
     )
-    parser.add_argument("--version", action="version", version=f"suiren {torch.__version__}")
+    parser.add_argument("--version", action="version", version=f"suiren {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for module in (train, predict, info):
-        module.add_command(commands)
+    for name in COMMANDS:
+        import_module(f"suiren.cli.{name}").add_command(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (without the program's name) and give its exit status."""
+    """Run the command line `argv` (without the program's name) and give its exit status.
+
+    What a script under `suiren run` raises is not caught: Python shows it and chooses the status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:
+        return _run_script(arguments[1:])
     _print_any_file_name()
     prog = "suiren"
     try:
-        arguments = list(sys.argv[1:] if argv is None else argv)
-        if arguments and arguments[0] in ("train", "predict", "info"):
+        if arguments and arguments[0] in COMMANDS:
             prog = f"suiren {arguments[0]}"
         status = _run(arguments)
         if sys.stdout is not None:
@@ -74,6 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
 
 
+def _run_script(arguments: list[str]) -> int:
+    from suiren.cli import run
+
+    try:
+        return run.main(arguments)
+    except CommandError as error:
+        _complain("suiren run", str(error))
+        return EXIT_ERROR
+
+
 def _run(arguments: list[str]) -> int:
     parser = build_parser()
     try:
@@ -81,7 +98,9 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     if options.command is None:
-        raise CommandError("no command given: use train, predict or info (see suiren --help)")
+        raise CommandError(
+            f"no command given: use {', '.join(COMMANDS[:-1])} or {COMMANDS[-1]} (see suiren --help)"
+        )
     return options.run(options)
 
 

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import suiren as torch
-from suiren.vision.models import list_models
+from suiren.vision.models import list_models, small
 
 SMALLEST_IMAGE = 4  # SmallCNN needs four pixels to halve
 LARGEST_IMAGE = 512
@@ -74,7 +74,7 @@ def learning_rate(value: Any) -> float:
 
 def model(value: Any) -> str:
     """The name of a registered model."""
-    return _one_of(value, list_models(), "model")
+    return _one_of(value, list_models(small), "model")
 
 
 def optimizer(value: Any) -> str:

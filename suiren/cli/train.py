@@ -20,7 +20,7 @@ from suiren.cli.runfolder import RunConfig
 from suiren.cli.training import Job, Standardize, predict_classes, train
 from suiren.utils.data import TensorDataset
 from suiren.vision.datasets import stratified_split
-from suiren.vision.models import list_models
+from suiren.vision.models import list_models, small
 
 DEFAULTS = {"model": "cnn", "epochs": 15, "batch_size": 64, "optimizer": "adam", "seed": 0}
 DIGITS_SIZE, FOLDER_SIZE = 8, 32
@@ -45,7 +45,7 @@ def add_command(commands: Any) -> None:
     rates = ", ".join(f"{name} {rate:g}" for name, rate in options.DEFAULT_LR.items())
     add = parser.add_argument
     add("folder", metavar="FOLDER", nargs="?", help="pictures, one sub-folder per class")
-    add("--model", type=options.model, metavar="NAME", help=f"{', '.join(list_models())} (cnn)")
+    add("--model", type=options.model, metavar="NAME", help=f"{', '.join(list_models(small))} (cnn)")
     add("--epochs", type=options.epochs, metavar="N", help="times through the images (15)")
     add("--batch-size", type=options.batch_size, metavar="N", help="images in a step (64)")
     add("--lr", type=options.learning_rate, metavar="RATE", help=f"learning rate ({rates})")

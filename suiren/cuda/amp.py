@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from suiren import amp
+from suiren.amp import custom_bwd, custom_fwd
 from suiren.dtypes import dtype as _dtype
+
+__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 
 
 class autocast(amp.autocast):

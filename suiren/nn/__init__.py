@@ -5,7 +5,7 @@ gradient clipping, packed sequences and parametrizations. nn knows Tensor and th
 they know nothing of nn.
 """
 
-from suiren.nn import functional, init, modules, parameter, utils
+from suiren.nn import attention, functional, init, modules, parallel, parameter, utils
 from suiren.nn.functional.loss import LinearCrossEntropyOptions
 from suiren.nn.modules import (
     CELU,
@@ -209,5 +209,6 @@ __all__ = [
     "TransformerEncoder", "TransformerEncoderLayer", "TripletMarginLoss",
     "TripletMarginWithDistanceLoss", "Unflatten", "Unfold", "UninitializedBuffer",
     "UninitializedParameter", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
-    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "functional", "init", "modules", "parameter", "utils",
+    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "attention", "functional", "init", "modules", "parallel",
+    "parameter", "utils",
 ]

@@ -429,6 +429,11 @@ def poisson(input, generator=None):
     return _from("poisson", (input,), _draw(generator, "poisson", "poisson", _array(input)))
 
 
+def standard_gamma(concentration, generator=None):
+    """Gamma numbers of rate 1; for :class:`suiren.distributions.Gamma`, which differentiates."""
+    return from_array(_draw(generator, "standard_gamma", "gamma", _array(concentration)))
+
+
 @composite(where=("torch",))
 def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):  # fmt: skip
