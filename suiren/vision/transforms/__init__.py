@@ -9,7 +9,7 @@ same crops.
 Pillow is imported when a PIL image is first made or handled.
 """
 
-from suiren.vision.transforms import functional, v2
+from suiren.vision.transforms import functional, points, v2
 from suiren.vision.transforms.autoaugment import (
     AugMix,
     AutoAugment,
@@ -105,5 +105,6 @@ __all__ = [
     "ToTensor",
     "TrivialAugmentWide",
     "functional",
+    "points",
     "v2",
 ]
