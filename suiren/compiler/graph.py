@@ -48,7 +48,7 @@ ARITHMETIC = {
 }
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan")
 ELEMENTWISE = frozenset([*ARITHMETIC, *COMPARISONS, "where", "cast"])
-MOVEMENT = frozenset(["reshape", "permute", "expand", "slice", "pad"])
+MOVEMENT = frozenset(["reshape", "permute", "expand", "slice", "pad", "copy"])
 LEAVES = frozenset(["input", "number", "constant"])
 REDUCTIONS = {"sum": 0, "prod": 1, "max": None, "min": None}
 

@@ -16,6 +16,7 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign, elementwise
 from suiren.ops.error_functions import erf_of
+from suiren.ops.lowering import exact, narrow
 from suiren.ops.views import wrap_dim
 from suiren.trace import Meta
 
@@ -62,6 +63,9 @@ class relu:
     def evaluate(input):
         return np.maximum(input, input.dtype.type(0))
 
+    def decompose(g, input):
+        return input.max(0)
+
     def grad_input(grad, result):
         return grad.masked_fill(result <= 0, 0)
 
@@ -82,6 +86,9 @@ class leaky_relu:
     def evaluate(input, negative_slope):
         return np.where(input > 0, input, input * negative_slope)
 
+    def decompose(g, input, negative_slope):
+        return g.where(input > 0, input, input * negative_slope)
+
     def grad_input(grad, input, negative_slope):
         return grad.where(input > 0, grad * negative_slope)
 
@@ -99,6 +106,9 @@ class threshold:
 
     def evaluate(input, threshold, value):
         return np.where(input <= threshold, input.dtype.type(value), input)
+
+    def decompose(g, input, threshold, value):
+        return g.where(input <= threshold, value, input)
 
     def grad_input(grad, input, threshold):
         return grad.masked_fill(input <= threshold, 0)
@@ -130,6 +140,9 @@ class hardtanh:
     def evaluate(input, min_val, max_val):
         return np.clip(input, input.dtype.type(min_val), input.dtype.type(max_val))
 
+    def decompose(g, input, min_val, max_val):
+        return input.max(min_val).min(max_val)
+
     def grad_input(grad, input, min_val, max_val):
         return grad.masked_fill((input <= min_val) | (input >= max_val), 0)
 
@@ -149,6 +162,9 @@ class hardsigmoid:
     def evaluate(input):
         kind = input.dtype.type
         return np.minimum(np.maximum(input + kind(3), kind(0)), kind(6)) / kind(6)
+
+    def decompose(g, input):
+        return (input + 3).max(0).min(6) / 6
 
     def grad_input(grad, input):
         return (grad / 6).masked_fill((input <= -3) | (input >= 3), 0)
@@ -170,6 +186,9 @@ class hardswish:
         kind = input.dtype.type
         return input * np.minimum(np.maximum(input + kind(3), kind(0)), kind(6)) / kind(6)
 
+    def decompose(g, input):
+        return input * (input + 3).max(0).min(6) / 6
+
     def grad_input(grad, input):
         between = grad * (input / 3 + 0.5)
         return grad.where(input >= 3, between).masked_fill(input <= -3, 0)
@@ -190,6 +209,10 @@ class hardshrink:
     def evaluate(input, lambd):
         inside = (input >= -lambd) & (input <= lambd)
         return np.where(inside, input.dtype.type(0), input)
+
+    def decompose(g, input, lambd):
+        lambd = lambd.cast(input.dtype)
+        return g.where((input >= -lambd) & (input <= lambd), 0, input)
 
     def grad_input(grad, input, lambd):
         return grad.masked_fill((input >= -lambd) & (input <= lambd), 0)
@@ -216,6 +239,11 @@ class softshrink:
         near = np.where(input < -lambd, input + lambd, input * input.dtype.type(0))
         return np.where(input > lambd, input - lambd, near)
 
+    def decompose(g, input, lambd):
+        lambd = lambd.cast(input.dtype)
+        near = g.where(input < -lambd, input + lambd, input * 0)
+        return g.where(input > lambd, input - lambd, near)
+
     def grad_input(grad, input, lambd):
         return grad.masked_fill((input >= -lambd) & (input <= lambd), 0)
 
@@ -234,6 +262,14 @@ def _elu_gradient(grad, input, alpha, scale, input_scale):
     return grad * below.where(input <= 0, scale)
 
 
+def _lowered_elu(g, input, alpha, scale, input_scale):
+    factor = exact(alpha, input.dtype)
+    if scale is not None:
+        factor = factor * exact(scale, input.dtype)
+    below = (input.min(0) * input_scale).expm1() * factor.cast(input.dtype)
+    return g.where(input > 0, input if scale is None else input * scale, below)
+
+
 @elementwise("same", where=FUNCTIONAL, inplace=False, out=False)
 class elu:
     """``input`` where it is positive, else ``alpha * (exp(input) - 1)``.
@@ -249,6 +285,9 @@ class elu:
 
     def evaluate(input, alpha, scale, input_scale):
         return _elu(input, alpha, scale, input_scale)
+
+    def decompose(g, input, alpha, scale, input_scale):
+        return _lowered_elu(g, input, alpha, scale, input_scale)
 
     def grad_input(grad, input, alpha, scale, input_scale):
         return _elu_gradient(grad, input, alpha, scale, input_scale)
@@ -282,6 +321,9 @@ class celu:
     def evaluate(input, alpha, input_scale):
         return _elu(input, alpha, 1.0, input_scale)
 
+    def decompose(g, input, alpha, input_scale):
+        return _lowered_elu(g, input, alpha, None, input_scale)
+
     def grad_input(grad, input, alpha, input_scale):
         return _elu_gradient(grad, input, alpha, 1.0, input_scale)
 
@@ -303,6 +345,9 @@ class silu:
     def evaluate(input):
         return input / (input.dtype.type(1) + accurate.exp(-input))
 
+    def decompose(g, input):
+        return input / ((-input).exp() + 1)
+
     def grad_input(grad, input):
         gate = input.sigmoid()
         factor = gate * (1 + input * (1 - gate))
@@ -320,6 +365,9 @@ class mish:
 
     def evaluate(input):
         return input * accurate.tanh(accurate.log1p(accurate.exp(input)))
+
+    def decompose(g, input):
+        return input * input.exp().log1p().tanh()
 
     def grad_input(grad, input):
         gate = softplus(input).tanh()
@@ -341,6 +389,10 @@ class softplus:
     def evaluate(input, beta, threshold):
         scaled = input * beta
         return np.where(scaled > threshold, input, accurate.log1p(accurate.exp(scaled)) / beta)
+
+    def decompose(g, input, beta, threshold):
+        scaled = input * beta
+        return g.where(scaled > threshold, input, scaled.exp().log1p() / beta)
 
     def grad_input(grad, input, beta, threshold):
         scaled = input * beta
@@ -405,6 +457,9 @@ class _normal_cdf:
     def evaluate(input):
         return _below(input)
 
+    def decompose(g, input):
+        return ((input * _ROOT_HALF).erf() + 1) * 0.5
+
     def grad_input(grad, input):
         return grad * ((input * input * -0.5).exp() * (_ROOT_2_OVER_PI / 2))
 
@@ -435,6 +490,11 @@ class gelu:
             return kind(0.5) * input * (kind(1) + accurate.tanh(_gelu_inner(input)))
         return input * _below(input)
 
+    def decompose(g, input, approximate):
+        if approximate == "tanh":
+            return input * 0.5 * (_gelu_inner(input).tanh() + 1)
+        return input * (((input * _ROOT_HALF).erf() + 1) * 0.5)
+
     def grad_input(grad, input, approximate):
         if approximate == "tanh":
             gate = _gelu_inner(input).tanh()
@@ -453,6 +513,9 @@ class _prelu_kernel:
 
     def evaluate(input, weight):
         return np.where(input > 0, input, input * weight)
+
+    def decompose(g, input, weight):
+        return g.where(input > 0, input, input * weight)
 
     def grad_input(grad, input, weight):
         return grad.where(input > 0, weight * grad)
@@ -501,6 +564,9 @@ class _rrelu_with_noise:
 
     def evaluate(input, noise):
         return np.where(input > 0, input, input * noise)
+
+    def decompose(g, input, noise):
+        return g.where(input > 0, input, input * noise)
 
     def grad_input(grad, input, noise):
         return grad.where(input > 0, grad * noise)
@@ -559,6 +625,11 @@ class glu:
     def evaluate(input, dim):
         first, second = np.split(input, 2, axis=dim)
         return first / (input.dtype.type(1) + accurate.exp(-second))
+
+    def decompose(g, input, dim):
+        half = input.shape[dim] // 2
+        first, second = (narrow(g, input, dim, i * half, half) for i in (0, 1))
+        return first / ((-second).exp() + 1)
 
     def grad_input(grad, input, dim):
         half = input._meta.shape[dim] // 2

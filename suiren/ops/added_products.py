@@ -1,19 +1,22 @@
-"""A product added to something, both scaled: addmm and its kin.
+"""A product added to something, both scaled: addmm and its kin; linear layers.
 
 The factors alpha and beta are run-time inputs of a program; a factor of one is left out. Source:
-PyTorch's torch.addmm, torch.addmv, torch.addr, torch.addbmm, torch.baddbmm pages.
+PyTorch's torch.addmm, torch.addmv, torch.addr, torch.addbmm, torch.baddbmm and
+torch.nn.functional.linear pages.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from suiren import dtypes
 from suiren.dispatch import apply
-from suiren.operator import operator
+from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
+from suiren.ops.lowering import product
 from suiren.ops.matmul import (
     adjoint,
     bmm,
@@ -25,6 +28,7 @@ from suiren.ops.matmul import (
     mm,
     mv,
 )
+from suiren.ops.views import t
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
 
@@ -67,6 +71,15 @@ def added(input: np.ndarray, product: np.ndarray, beta: Any, alpha: Any) -> np.n
     if beta is not None and beta == 0:
         return product
     return np.add(scaled(input, beta), product)
+
+
+def _lowered_sum(g, input, product, beta, alpha):
+    kind = product.dtype
+    if alpha is not None:
+        product = product * alpha.cast(kind)
+    if beta is None:
+        return input + product
+    return g.where(beta.eq(0), product, input * beta.cast(kind) + product)
 
 
 def added_meta(name: str, input: Meta, kind: Meta, shape: tuple, beta: Any, alpha: Any) -> Meta:
@@ -113,6 +126,9 @@ class addmm:
     def evaluate(input, mat1, mat2, beta, alpha):
         return added(input, np.matmul(mat1, mat2), beta, alpha)
 
+    def decompose(g, input, mat1, mat2, beta, alpha):
+        return _lowered_sum(g, input, product(g, mat1, mat2), beta, alpha)
+
     def grad_input(grad, beta):
         return conj_scaled(grad, beta)
 
@@ -139,6 +155,10 @@ class addmv:
 
     def evaluate(input, mat, vec, beta, alpha):
         return added(input, np.matmul(mat, vec), beta, alpha)
+
+    def decompose(g, input, mat, vec, beta, alpha):
+        found = product(g, mat, vec.unsqueeze(1)).reshape(mat.shape[0])
+        return _lowered_sum(g, input, found, beta, alpha)
 
     def grad_input(grad, beta):
         return conj_scaled(grad, beta)
@@ -171,6 +191,9 @@ class baddbmm:
     def evaluate(input, batch1, batch2, beta, alpha):
         return added(input, np.matmul(batch1, batch2), beta, alpha)
 
+    def decompose(g, input, batch1, batch2, beta, alpha):
+        return _lowered_sum(g, input, product(g, batch1, batch2), beta, alpha)
+
     def grad_input(grad, beta):
         return conj_scaled(grad, beta)
 
@@ -201,6 +224,13 @@ class addbmm:
         rows = np.swapaxes(batch1, 0, 1).reshape(batch1.shape[1], -1 if batch1.size else 0)
         columns = batch2.reshape(rows.shape[1], batch2.shape[2])
         return added(input, np.matmul(rows, columns), beta, alpha)
+
+    def decompose(g, input, batch1, batch2, beta, alpha):
+        count, rows, inner = batch1.shape
+        columns = batch2.shape[2]
+        left = batch1.permute(1, 0, 2).reshape(rows, count * inner)
+        found = product(g, left, batch2.reshape(count * inner, columns))
+        return _lowered_sum(g, input, found, beta, alpha)
 
     def grad_input(grad, beta):
         return conj_scaled(grad, beta)
@@ -246,6 +276,9 @@ class addr:
     def evaluate(input, vec1, vec2, beta, alpha):
         return added(input, np.multiply.outer(vec1, vec2), beta, alpha)
 
+    def decompose(g, input, vec1, vec2, beta, alpha):
+        return _lowered_sum(g, input, vec1.unsqueeze(1) * vec2.unsqueeze(0), beta, alpha)
+
     def grad_input(grad, beta):
         return conj_scaled(grad, beta)
 
@@ -254,3 +287,36 @@ class addr:
 
     def grad_vec2(grad, vec1, alpha):
         return conj_scaled(mv(grad.t(), conj(vec1)), alpha)
+
+
+# ---- layers
+
+
+@composite(where=("nn.functional",), out=False)
+def linear(input, weight, bias=None):
+    """``input @ weight.T + bias``: (..., in) and weight (out, in) give (..., out).
+
+    A weight of one dimension (in,) gives (...). Source: torch.nn.functional.linear.
+
+    >>> import suiren as torch
+    >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(1, 3), torch.tensor([1.]))
+    tensor([[4.],
+            [4.]])
+    """
+    a, w = input._meta, weight._meta
+    if w.ndim == 2:
+        if bias is None:
+            return matmul(input, weight.t())
+        if a.ndim == 2:
+            return apply(addmm.operator, (bias, input, t(weight), None, None))
+        if a.ndim and a.contiguous and bias._meta.ndim == 1:
+            rows = input.reshape(prod(a.shape[:-1]), a.shape[-1])
+            found = addmm(bias, rows, t(weight))
+            return found.reshape(*a.shape[:-1], w.shape[0])
+        return matmul(input, weight.t()) + bias
+    if w.ndim > 2 or w.ndim == 0:
+        raise RuntimeError(
+            f"linear(): weight must have 1 or 2 dimensions (out, in), got {list(w.shape)}"
+        )
+    found = matmul(input, weight)
+    return found if bias is None else found + bias

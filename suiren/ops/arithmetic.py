@@ -13,6 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, overloaded
 from suiren.ops.casts import to_dtype
 from suiren.ops.elementwise import elementwise, result_type_of
+from suiren.ops.lowering import exact, is_number, type_of
 from suiren.ops.refusals import checked_call, conj, is_meta, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
 from suiren.trace import Meta
@@ -59,6 +60,11 @@ class add:
 
     def evaluate(input, other):
         return np.add(input, other)
+
+    def decompose(g, input, other):
+        if type_of(input, other) is dtypes.bool:
+            return input | other
+        return input + other
 
     def grad_input(grad):
         return grad
@@ -120,6 +126,11 @@ class mul:
 
     def evaluate(input, other):
         return np.multiply(input, other)
+
+    def decompose(g, input, other):
+        if type_of(input, other) is dtypes.bool:
+            return input & other
+        return input * other
 
     def grad_input(grad, other):
         return grad * conj(other)
@@ -198,6 +209,12 @@ class div_trunc:
     refuse = refusing("div_trunc_cpu", "bool", "complex")
     evaluate = _integer_division(_truncated)
 
+    def decompose(g, input, other):
+        if type_of(input, other).category < dtypes.FLOATING:
+            g.check(other.ne(0))
+            return g.map("trunc_div", input, other)
+        return (input / other).trunc()
+
     def grad_input(grad):
         return zeros_as(grad)
 
@@ -212,6 +229,21 @@ class div_floor:
     node_name = "DivBackward2"
     refuse = refusing("div_floor_cpu", "bool", "complex")
     evaluate = _integer_division(np.floor_divide)
+
+    def decompose(g, input, other):
+        if type_of(input, other).category < dtypes.FLOATING:
+            g.check(other.ne(0))
+            return g.map("floor_div", input, other)
+        # as C and Python: from the exact remainder, so that 1 // 0.1 is 9
+        quotient = input / other
+        rest = g.map("fmod", input, other)
+        wrong_side = rest.ne(0) & ((rest < 0) ^ (other < 0))
+        whole = (input - rest) / other
+        whole = g.where(wrong_side, whole - 1, whole)
+        down = whole.floor()
+        down = g.where(whole - down > 0.5, down + 1, down)
+        down = g.where(whole.eq(0), g.map("copysign", 0, quotient).cast(down.dtype), down)
+        return g.where(other.eq(0), quotient, down)
 
     def grad_input(grad):
         return zeros_as(grad)
@@ -277,6 +309,14 @@ class remainder:
     refuse = refusing("remainder_cpu", "bool", "complex")
     evaluate = _integer_division(_remainder)
 
+    def decompose(g, input, other):
+        if type_of(input, other).category < dtypes.FLOATING:
+            g.check(other.ne(0))
+            return g.map("remainder", input, other)
+        rest = g.map("fmod", input, other)
+        wrong_side = rest.ne(0) & ((rest < 0) ^ (other < 0))
+        return g.where(wrong_side, rest + other, rest)
+
     def grad_input(grad):
         return grad
 
@@ -300,6 +340,11 @@ class fmod:
     call = checked_call("fmod", lambda: fmod, both=False)
     evaluate = _integer_division(np.fmod)
 
+    def decompose(g, input, other):
+        if type_of(input, other).category < dtypes.FLOATING:
+            g.check(other.ne(0))
+        return g.map("fmod", input, other)
+
     def grad_input(grad):
         return grad
 
@@ -320,6 +365,9 @@ class reciprocal:
 
     def evaluate(input):
         return np.reciprocal(input)
+
+    def decompose(g, input):
+        return 1 / input
 
     def grad_input(grad, result):
         return -grad * conj(result * result)
@@ -354,6 +402,9 @@ class addcmul:
     def evaluate(input, tensor1, tensor2, value):
         return input + value * tensor1 * tensor2
 
+    def decompose(g, input, tensor1, tensor2, value):
+        return input + tensor1 * value * tensor2
+
     def grad_input(grad):
         return grad
 
@@ -386,6 +437,9 @@ class addcdiv:
 
     def evaluate(input, tensor1, tensor2, value):
         return input + value * tensor1 / tensor2
+
+    def decompose(g, input, tensor1, tensor2, value):
+        return input + tensor1 * value / tensor2
 
     def grad_input(grad):
         return grad
@@ -438,6 +492,12 @@ class lerp:
             return input + weight * step if near else end - step * (1 - weight)
         near = np.abs(weight) < 0.5
         return np.where(near, input + weight * step, end - step * (1 - weight))
+
+    def decompose(g, input, end, weight):
+        step = end - input
+        exactly = exact(weight, step.dtype)
+        rest = (1 - exactly).cast(step.dtype) if is_number(weight) else 1 - weight
+        return g.where(exactly.abs() < 0.5, input + step * weight, end - step * rest)
 
     def grad_input(grad, weight):
         return grad * conj(1 - weight)

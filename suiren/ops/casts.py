@@ -13,6 +13,7 @@ from suiren.operator import composite, operator
 from suiren.ops.creation import format_strides
 from suiren.ops.elementwise import is_dense as _dense  # noqa: F401 (random.py takes it from here)
 from suiren.ops.elementwise import kept_layout
+from suiren.ops.lowering import converted
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import meta
 
@@ -35,6 +36,9 @@ class cast:
             # out of range values go through int64, as compilers for x86-64 do it
             input = np.asarray(input).astype(np.int64) if kind != np.uint64 else input
         return np.asarray(input).astype(kind)
+
+    def decompose(g, input, dtype):
+        return converted(input, dtype)
 
     def grad_input(grad, input_meta):
         return to_dtype(grad, input_meta.dtype)
@@ -62,6 +66,9 @@ class clone:
         return input.flat
 
     def evaluate(input):
+        return input
+
+    def decompose(g, input):
         return input
 
     def grad_input(grad):

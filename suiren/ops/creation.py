@@ -208,6 +208,9 @@ class filled:
             value = np.array(value).astype(m.dtype.numpy)
         return np.full(m.shape, value, m.dtype.numpy)
 
+    def decompose(g, value, m):
+        return value.cast(m.dtype).expand(*m.shape)
+
 
 def fill(shape, value, kind: dtype, requires_grad: bool = False) -> Tensor:
     """A tensor of this shape with one number everywhere."""

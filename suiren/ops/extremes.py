@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import numpy as np
 
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite, overloaded
 from suiren.ops.elementwise import NUMBERS, elementwise
+from suiren.ops.lowering import alike, type_of
 from suiren.ops.masking import where
 from suiren.ops.refusals import checked_call, refusing, require_tensors
 from suiren.tensor import Tensor
+
+
+def _lowered_larger(g, input, other):
+    if type_of(input, other) is dtypes.bool:
+        return input | other
+    return g.map("max", input, other)
+
+
+def _lowered_smaller(g, input, other):
+    if type_of(input, other) is dtypes.bool:
+        return input & other
+    return g.map("min", input, other)
+
+
+def _lowered_but_nan(g, input, other, found):
+    """``found``, or the one operand where the other is NaN."""
+    if found.dtype.category < dtypes.FLOATING:
+        return found
+    input, other = alike(input, other)
+    return g.where(input.isnan(), other, g.where(other.isnan(), input, found))
 
 
 @elementwise("same", inplace=False)
@@ -30,6 +52,9 @@ class maximum:
 
     def evaluate(input, other):
         return np.maximum(input, other)
+
+    def decompose(g, input, other):
+        return _lowered_larger(g, input, other)
 
     def grad_input(grad, input, other):
         return where(input == other, grad / 2, grad).masked_fill(input < other, 0)
@@ -48,6 +73,9 @@ class minimum:
     def evaluate(input, other):
         return np.minimum(input, other)
 
+    def decompose(g, input, other):
+        return _lowered_smaller(g, input, other)
+
     def grad_input(grad, input, other):
         return where(input == other, grad / 2, grad).masked_fill(input > other, 0)
 
@@ -65,6 +93,10 @@ class fmax:
     def evaluate(input, other):
         return np.fmax(input, other)
 
+    def decompose(g, input, other):
+        found = _lowered_larger(g, input, other)
+        return _lowered_but_nan(g, input, other, found)
+
     def grad_input(grad, input, other):
         return grad.masked_fill(~((input >= other) | other.isnan()), 0)
 
@@ -81,6 +113,10 @@ class fmin:
 
     def evaluate(input, other):
         return np.fmin(input, other)
+
+    def decompose(g, input, other):
+        found = _lowered_smaller(g, input, other)
+        return _lowered_but_nan(g, input, other, found)
 
     def grad_input(grad, input, other):
         return grad.masked_fill(~((input <= other) | other.isnan()), 0)
@@ -106,6 +142,9 @@ class clamp_min:
     def evaluate(input, min):
         return np.maximum(input, min)
 
+    def decompose(g, input, min):
+        return _lowered_larger(g, input, min)
+
     def grad_input(grad, input, min):
         return where(input >= min, grad, 0)
 
@@ -127,6 +166,9 @@ class clamp_max:
     def evaluate(input, max):
         return np.minimum(input, max)
 
+    def decompose(g, input, max):
+        return _lowered_smaller(g, input, max)
+
     def grad_input(grad, input, max):
         return where(input <= max, grad, 0)
 
@@ -143,6 +185,9 @@ class clamp_both:
 
     def evaluate(input, min, max):
         return np.minimum(np.maximum(input, min), max)
+
+    def decompose(g, input, min, max):
+        return _lowered_smaller(g, _lowered_larger(g, input, min), max)
 
     def grad_input(grad, input, min, max):
         return where((input >= min) & (input <= max), grad, 0)

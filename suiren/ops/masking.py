@@ -10,6 +10,7 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.casts import to_dtype
 from suiren.ops.creation import fill
 from suiren.ops.elementwise import NUMBERS, broadcast_meta, broadcast_shapes, result_type_of
+from suiren.ops.lowering import truth
 from suiren.ops.refusals import as_array
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
@@ -38,6 +39,9 @@ class select_by:
     def evaluate(condition, input, other):
         input = as_array(input, other)
         return np.where(condition, input, as_array(other, input))
+
+    def decompose(g, condition, input, other):
+        return g.where(truth(condition), input, other)
 
     def grad_input(grad, condition):
         return where(condition, grad, 0)
@@ -104,6 +108,9 @@ class fill_masked:
         if not isinstance(value, (bool, int, float, complex)):
             return np.where(mask, value.astype(input.dtype), input)
         return np.where(mask, np.asarray(value).astype(input.dtype), input)
+
+    def decompose(g, input, mask, value):
+        return g.where(truth(mask), value.cast(input.dtype), input)
 
     def grad_input(grad, mask):
         return apply(fill_masked.operator, (grad, mask, 0))

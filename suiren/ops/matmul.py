@@ -1,10 +1,9 @@
-"""Products of matrices and vectors: matmul and its cases, linear.
+"""Products of matrices and vectors: matmul and its cases.
 
 Five operators do the arithmetic with NumPy's matmul (BLAS for floating types); everything else
 reshapes around them, the way PyTorch does, so printed gradient nodes agree. Arguments must have one
 dtype: products never promote. Half types are computed in float32. The forms that add something to a
-product are in ``added_products.py``. Source: PyTorch's torch.matmul and
-torch.nn.functional.linear pages.
+product, linear among them, are in ``added_products.py``. Source: PyTorch's torch.matmul page.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
+from suiren.ops.lowering import product
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
 
@@ -146,6 +146,9 @@ class mm:
     def evaluate(input, mat2):
         return np.matmul(input, mat2)
 
+    def decompose(g, input, mat2):
+        return product(g, input, mat2)
+
     def grad_input(grad, mat2):
         return mm(grad, adjoint(mat2))
 
@@ -176,6 +179,9 @@ class bmm:
 
     def evaluate(input, mat2):
         return np.matmul(input, mat2)
+
+    def decompose(g, input, mat2):
+        return product(g, input, mat2)
 
     def grad_input(grad, mat2):
         return bmm(grad, adjoint(mat2))
@@ -208,6 +214,9 @@ class mv:
     def evaluate(input, vec):
         return np.matmul(input, vec)
 
+    def decompose(g, input, vec):
+        return product(g, input, vec.unsqueeze(1)).reshape(input.shape[0])
+
     def grad_input(grad, vec):
         return grad.unsqueeze(1) * conj(vec).unsqueeze(0)
 
@@ -238,6 +247,9 @@ class dot:
 
     def evaluate(input, tensor):
         return np.asarray(np.dot(input, tensor))
+
+    def decompose(g, input, tensor):
+        return (input * tensor).sum()
 
     def grad_input(grad, tensor):
         return grad * conj(tensor)
@@ -291,6 +303,9 @@ class unsafe_view:
 
     def evaluate(input, shape):
         return np.reshape(input, shape)
+
+    def decompose(g, input, shape):
+        return input.reshape(*shape)
 
     def grad_input(grad, input_meta):
         return grad.reshape(input_meta.shape)
@@ -378,38 +393,3 @@ def _batched(input: Tensor, other: Tensor) -> Tensor:
     left = input.expand(*lead, *a.shape[-2:]).reshape(count, *a.shape[-2:])
     right = other.expand(*lead, *b.shape[-2:]).reshape(count, *b.shape[-2:])
     return unsafe_view(bmm(left, right), (*lead, a.shape[-2], b.shape[-1]))
-
-
-# ---- layers
-
-
-@composite(where=("nn.functional",), out=False)
-def linear(input, weight, bias=None):
-    """``input @ weight.T + bias``: (..., in) and weight (out, in) give (..., out).
-
-    A weight of one dimension (in,) gives (...). Source: torch.nn.functional.linear.
-
-    >>> import suiren as torch
-    >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(1, 3), torch.tensor([1.]))
-    tensor([[4.],
-            [4.]])
-    """
-    from suiren.ops.added_products import addmm  # which is written with what is above
-
-    a, w = input._meta, weight._meta
-    if w.ndim == 2:
-        if bias is None:
-            return matmul(input, weight.t())
-        if a.ndim == 2:
-            return addmm(bias, input, weight.t())
-        if a.ndim and a.contiguous and bias._meta.ndim == 1:
-            rows = input.reshape(prod(a.shape[:-1]), a.shape[-1])
-            found = addmm(bias, rows, weight.t())
-            return found.reshape(*a.shape[:-1], w.shape[0])
-        return matmul(input, weight.t()) + bias
-    if w.ndim > 2 or w.ndim == 0:
-        raise RuntimeError(
-            f"linear(): weight must have 1 or 2 dimensions (out, in), got {list(w.shape)}"
-        )
-    found = matmul(input, weight)
-    return found if bias is None else found + bias

@@ -13,6 +13,7 @@ import numpy as np
 from suiren.dispatch import apply
 from suiren.operator import operator
 from suiren.ops.elementwise import kept_layout
+from suiren.ops.lowering import narrow, on_diagonal, put_slice
 from suiren.ops.views import as_index, full_like_meta, reshaped, sizes_of, wrap_dim
 from suiren.trace import meta
 from suiren.views import make_view, offset_of
@@ -75,6 +76,9 @@ class expand:
     def evaluate(input, size):
         return np.broadcast_to(input, size)
 
+    def decompose(g, input, size):
+        return input.expand(*size)
+
     def grad_input(grad, input_meta):
         return grad.sum_to_size(input_meta.shape)
 
@@ -110,6 +114,9 @@ class slice_:
     def evaluate(input, dim, start, stop, step):
         return input[(slice(None),) * dim + (slice(start, stop, step),)]
 
+    def decompose(g, input, dim, start, stop, step):
+        return narrow(g, input, dim, start, max(0, (stop - start + step - 1) // step), step)
+
     def grad_input(grad, input_meta, dim, start, stop, step):
         zeros = full_like_meta(input_meta)
         return apply(slice_write.operator, (zeros, grad), (dim, start, stop, step))
@@ -134,6 +141,11 @@ class slice_write:
     def evaluate(input, src, dim, start, stop, step):
         input[(slice(None),) * dim + (slice(start, stop, step),)] = src
         return input
+
+    def decompose(g, input, src, dim, start, stop, step):
+        shape = list(input.shape)
+        shape[dim] = max(0, (stop - start + step - 1) // step)
+        return put_slice(g, input, src.expand(*shape), dim, start, step)
 
     def grad_input(grad, src_meta, dim, start, stop, step):
         zeros = full_like_meta(src_meta)
@@ -179,6 +191,10 @@ class select:
     def evaluate(input, dim, index):
         return input[(slice(None),) * dim + (index,)]
 
+    def decompose(g, input, dim, index):
+        rest = input.shape[:dim] + input.shape[dim + 1 :]
+        return narrow(g, input, dim, index, 1).reshape(*rest)
+
     def grad_input(grad, input_meta, dim, index):
         return apply(select_write.operator, (full_like_meta(input_meta), grad), (dim, index))
 
@@ -202,6 +218,10 @@ class select_write:
     def evaluate(input, src, dim, index):
         input[(slice(None),) * dim + (index,)] = src
         return input
+
+    def decompose(g, input, src, dim, index):
+        rest = input.shape[:dim] + input.shape[dim + 1 :]
+        return put_slice(g, input, src.expand(*rest).unsqueeze(dim), dim, index)
 
     def grad_input(grad, src_meta, dim, index):
         return apply(select_write.operator, (grad, full_like_meta(src_meta)), (dim, index))
@@ -244,6 +264,18 @@ class diagonal:
     def evaluate(input, offset, dim1, dim2):
         return np.diagonal(input, offset, dim1, dim2)
 
+    def decompose(g, input, offset, dim1, dim2):
+        order = [d for d in range(input.ndim) if d not in (dim1, dim2)]
+        x = input.permute(*order, dim1, dim2)
+        n = x.ndim - 2
+        first, other = max(-offset, 0), max(offset, 0)
+        length = max(min(x.shape[n] - first, x.shape[n + 1] - other), 0)
+        lead = x.shape[:n]
+        if not length:
+            return g.full((*lead, 0), 0, x.dtype)
+        square = narrow(g, narrow(g, x, n, first, length), n + 1, other, length)
+        return narrow(g, square.reshape(*lead, length * length), n, 0, length, length + 1)
+
     def grad_input(grad, input_meta, offset, dim1, dim2):
         zeros = full_like_meta(input_meta)
         return apply(diagonal_write.operator, (zeros, grad), (offset, dim1, dim2))
@@ -270,6 +302,12 @@ class diagonal_write:
         seen.flags.writeable = True
         seen[...] = src
         return input
+
+    def decompose(g, input, src, offset, dim1, dim2):
+        order = [d for d in range(input.ndim) if d not in (dim1, dim2)] + [dim1, dim2]
+        x = input.permute(*order)
+        back = [order.index(d) for d in range(input.ndim)]
+        return on_diagonal(g, x, src, offset).permute(*back)
 
     def grad_input(grad, src_meta, offset, dim1, dim2):
         zeros = full_like_meta(src_meta)

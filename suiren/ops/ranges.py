@@ -12,6 +12,7 @@ from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
 from suiren.ops.creation import options
+from suiren.ops.lowering import is_number
 from suiren.tensor import Tensor
 from suiren.trace import meta
 
@@ -130,6 +131,13 @@ class ranged:
             found = np.arange(m.shape[0], dtype=np.int64) * np.int64(step) + np.int64(start)
             return found.astype(kind)
         return _real_range(float(start), float(step), m.shape[0], kind)
+
+    def decompose(g, start, step, m):
+        if m.dtype is dtypes.bool or not m.numel:
+            raise g.NotNative("a range of truth values or of nothing")
+        if not all(is_number(x) and x.dtype is dtypes.int64 for x in (start, step)):
+            raise g.NotNative("steps that are no whole numbers are rounded in a way of their own")
+        return (g.iota(m.shape, 0) * step + start).cast(m.dtype)
 
 
 @composite(name="range", where=("torch",))
@@ -269,6 +277,10 @@ class identity:
 
     def evaluate(m):
         return np.eye(*m.shape, dtype=m.dtype.numpy)
+
+    def decompose(g, m):
+        here = g.iota(m.shape, 0).eq(g.iota(m.shape, 1))
+        return here.cast(m.dtype)
 
 
 @composite(where=("torch",))

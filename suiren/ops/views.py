@@ -8,6 +8,7 @@ itself: from the parent's contents and new contents of the view to the parent's 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from suiren.dispatch import apply
-from suiren.operator import composite, operator
+from suiren.operator import MAX_PLANS, composite, operator
 from suiren.tensor import Tensor
 from suiren.trace import contiguous_strides, meta
 from suiren.views import make_view, offset_of
@@ -122,6 +123,9 @@ class reshaped:
 
     def evaluate(input, shape):
         return np.reshape(input, shape)
+
+    def decompose(g, input, shape):
+        return input.reshape(*shape)
 
     def grad_input(grad, input_meta):
         return reshape(grad, input_meta.shape)
@@ -283,6 +287,9 @@ class permute:
     def evaluate(input, dims):
         return np.transpose(input, dims)
 
+    def decompose(g, input, dims):
+        return input.permute(*dims)
+
     def grad_input(grad, dims):
         return permute(grad, _inverse(dims))
 
@@ -290,6 +297,7 @@ class permute:
         return apply(permute.operator, (new,), (_inverse(dims),))
 
 
+@functools.lru_cache(MAX_PLANS)  # which keeps the Meta alive, too: they are known weakly only
 def _permuted(old, dims):
     return meta(
         [old.shape[d] for d in dims], old.dtype, old.device, [old.strides[d] for d in dims]
@@ -319,7 +327,7 @@ class transpose:
         if order:
             order[dim0], order[dim1] = dim1, dim0
         return make_view(
-            transpose.operator, input, (dim0, dim1), _permuted(old, order), offset_of(input)
+            transpose.operator, input, (dim0, dim1), _permuted(old, tuple(order)), offset_of(input)
         )
 
     def infer(input, dim0, dim1):
@@ -330,6 +338,9 @@ class transpose:
 
     def evaluate(input, dim0, dim1):
         return np.swapaxes(input, dim0, dim1) if np.ndim(input) else input
+
+    def decompose(g, input, dim0, dim1):
+        return input.transpose(dim0, dim1) if input.ndim else input
 
     def grad_input(grad, dim0, dim1):
         return transpose(grad, dim0, dim1)
@@ -349,7 +360,7 @@ class t:
                 f"t() expects a tensor with <= 2 dimensions, but self is {old.ndim}D; "
                 "use transpose(-2, -1) or mT"
             )
-        order = (1, 0) if old.ndim == 2 else tuple(range(old.ndim))
+        order = (1, 0) if old.ndim == 2 else (0,) * old.ndim
         return make_view(t.operator, input, (), _permuted(old, order), offset_of(input))
 
     def infer(input):
@@ -357,6 +368,9 @@ class t:
 
     def evaluate(input):
         return np.transpose(input)
+
+    def decompose(g, input):
+        return input.permute(*reversed(range(input.ndim)))
 
     def grad_input(grad):
         return t(grad)
@@ -398,6 +412,9 @@ class unsqueeze:
     def evaluate(input, dim):
         return np.expand_dims(input, dim)
 
+    def decompose(g, input, dim):
+        return input.unsqueeze(dim)
+
     def grad_input(grad, dim):
         return squeeze(grad, dim)
 
@@ -437,6 +454,9 @@ class squeeze:
     def evaluate(input, dims):
         return np.squeeze(input, dims)
 
+    def decompose(g, input, dims):
+        return input.reshape(*[n for d, n in enumerate(input.shape) if d not in dims])
+
     def grad_input(grad, input_meta):
         return reshape(grad, input_meta.shape)
 
@@ -458,6 +478,9 @@ class same_view:
         return input.flat
 
     def evaluate(input):
+        return input
+
+    def decompose(g, input):
         return input
 
     def grad_input(grad):
@@ -489,3 +512,6 @@ class zeros_of:
 
     def evaluate(m):
         return np.zeros(m.shape, m.dtype.numpy)
+
+    def decompose(g, m):
+        return g.full(m.shape, 0, m.dtype)

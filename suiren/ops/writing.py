@@ -16,6 +16,7 @@ from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill_number, filled
+from suiren.ops.lowering import converted
 from suiren.ops.parts import expand
 from suiren.ops.views import full_like_meta
 from suiren.tensor import Tensor, new_tensor, value_of
@@ -36,6 +37,9 @@ class copy_step:
 
     def evaluate(input, src):
         return np.broadcast_to(np.asarray(src), input.shape).astype(input.dtype)
+
+    def decompose(g, input, src):
+        return converted(src, input.dtype).expand(*input.shape)
 
     def grad_input(grad, input_meta):
         return full_like_meta(input_meta)
@@ -103,6 +107,9 @@ class fill_step:
             value = np.array(value).astype(input.dtype)
         return np.full(input.shape, value, input.dtype)
 
+    def decompose(g, input, value):
+        return value.cast(input.dtype).expand(*input.shape)
+
     def grad_input(grad, input_meta):
         return full_like_meta(input_meta)
 
@@ -122,6 +129,9 @@ class zero_step:
 
     def evaluate(input):
         return np.zeros_like(input)
+
+    def decompose(g, input):
+        return g.full(input.shape, 0, input.dtype)
 
     def grad_input(grad, input_meta):
         return full_like_meta(input_meta)
