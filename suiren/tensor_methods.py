@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from suiren import views
+from suiren import autograd, views
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import mode
 from suiren.ops import metadata
@@ -372,9 +372,7 @@ def backward(
     >>> x.grad
     tensor(6.)
     """
-    from suiren.autograd import backward as run_backward
-
-    run_backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+    autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
 METHODS = (

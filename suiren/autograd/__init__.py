@@ -79,10 +79,16 @@ def _start_grads(roots: Sequence[Any], given: Any) -> list[Tensor]:
 
 
 def _ones(meta: Any) -> Tensor:
-    import numpy as np
-
     meta = meta.flat
-    return new_tensor(Value(meta, np.ones(meta.shape, meta.dtype.numpy)))
+    value = _known_ones.get(meta)
+    if value is None:
+        import numpy as np
+
+        value = _known_ones[meta] = Value(meta, np.ones(meta.shape, meta.dtype.numpy))
+    return new_tensor(value)
+
+
+_known_ones: dict[Any, Value] = {}  # of one element each: few, and needed by every backward()
 
 
 def _check_roots(roots: Sequence[Any]) -> None:
@@ -126,7 +132,7 @@ def backward(
                 "`backward()`. Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    roots = _as_tuple(tensors)
+    roots = (tensors,) if isinstance(tensors, Tensor) else _as_tuple(tensors)
     _check_roots(roots)
     grads = _start_grads(roots, grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph

@@ -42,12 +42,12 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(
             f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
-    class_axis = 0 if input.dim() == 1 else 1
-    if tuple(input.shape) == tuple(target.shape):
+    class_axis = 0 if input._meta.ndim == 1 else 1
+    if input._meta.shape == target._meta.shape:
         _check_probabilities(target, ignore_index)
         return _cross_entropy_of_probabilities(
             ops.log_softmax(input, class_axis), target, weight, reduction, label_smoothing)
-    if target.is_floating_point() and target.dim() == input.dim():
+    if target._meta.dtype.is_floating_point and target.dim() == input.dim():
         # A shape that almost fits: what nll_loss would say about the dtype would mislead.
         if target.shape[0] != input.shape[0]:
             raise ValueError(

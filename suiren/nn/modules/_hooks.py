@@ -33,10 +33,6 @@ class GlobalHooks:
         self.module_registration: OrderedDict = OrderedDict()
         self.parameter_registration: OrderedDict = OrderedDict()
 
-    def present(self) -> bool:
-        """Whether a call has any of them to run."""
-        return bool(self.forward or self.forward_pre or self.backward or self.backward_pre)
-
 
 global_hooks = GlobalHooks()
 

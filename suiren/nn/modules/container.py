@@ -49,7 +49,7 @@ class Sequential(Module):
                 self.add_module(str(place), module)
 
     def forward(self, input: Any) -> Any:
-        for module in self:
+        for module in self._modules.values():
             input = module(input)
         return input
 

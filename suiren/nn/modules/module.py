@@ -115,15 +115,16 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # The usual way is kept short: modules are called at every step.
-        plain = not (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or global_hooks.present()
-        )
         if mode.grad or _without_gradients.inside:
-            return self.forward(*args, **kwargs) if plain else self._call(args, kwargs)
+            own, everywhere = self.__dict__, global_hooks
+            if (
+                own["_forward_hooks"] or own["_forward_pre_hooks"]
+                or own["_backward_hooks"] or own["_backward_pre_hooks"]
+                or everywhere.forward or everywhere.forward_pre
+                or everywhere.backward or everywhere.backward_pre
+            ):  # fmt: skip
+                return self._call(args, kwargs)
+            return self.forward(*args, **kwargs)
         # No backward() will come to flush the trace: the outermost call does it.
         _without_gradients.inside = True
         try:
@@ -323,10 +324,13 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__
-        for kind in ("_parameters", "_buffers", "_modules"):
-            present = fields.get(kind)
-            if present is not None and name in present:
-                return present[name]
+        if "_modules" in fields:  # the last that __init__ makes
+            if name in fields["_parameters"]:
+                return fields["_parameters"][name]
+            if name in fields["_buffers"]:
+                return fields["_buffers"][name]
+            if name in fields["_modules"]:
+                return fields["_modules"][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
