@@ -18,6 +18,7 @@ constants ``private``; every ``define`` carries ``target.function_attributes``.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -282,32 +283,41 @@ class _Locked:
         """The text in this form: "ir", "assembly" or "object"; the function is renamed."""
         import llvmlite.binding as llvm
 
-        machine = llvm.Target.from_triple(_jit_triple(target)).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=_CODE_LEVEL, reloc="pic",
-            codemodel=_CODE_MODEL, jit=True,
-        )  # fmt: skip
-        try:
-            module = llvm.parse_assembly(text, llvm.create_context())
-            module.triple = _jit_triple(target)
-            module.data_layout = str(machine.target_data)
-            module.verify()
-        except RuntimeError as error:
-            raise _refused(str(error), text) from None
-        if symbol:
-            module.get_function(function).name = symbol
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options())
-        passes = llvm.create_new_function_pass_manager()
-        passes.add_sroa_pass()
-        passes.add_instruction_combine_pass()
-        passes.add_simplify_cfg_pass()
-        for item in module.functions:
-            if not item.is_declaration:
-                passes.run(item, builder)
-        if form == "ir":
-            return str(module).encode()
-        if form == "assembly":
-            return machine.emit_assembly(module).encode()
-        return machine.emit_object(module)
+        # The stack closes what each thing was made from after the thing: the garbage collector
+        # knows no order, and LLVM crashes when a context goes before its module.
+        with contextlib.ExitStack() as stack:
+            context = stack.enter_context(llvm.create_context())
+            machine = stack.enter_context(
+                llvm.Target.from_triple(_jit_triple(target)).create_target_machine(
+                    cpu=target.cpu, features=target.features, opt=_CODE_LEVEL, reloc="pic",
+                    codemodel=_CODE_MODEL, jit=True,
+                )
+            )  # fmt: skip
+            try:
+                module = stack.enter_context(llvm.parse_assembly(text, context))
+                module.triple = _jit_triple(target)
+                module.data_layout = str(machine.target_data)
+                module.verify()
+                if symbol:
+                    module.get_function(function).name = symbol
+            except RuntimeError as error:
+                raise _refused(str(error), text) from None
+            except NameError:
+                raise _refused(f"it defines no function @{function}", text) from None
+            options = stack.enter_context(llvm.create_pipeline_tuning_options())
+            builder = stack.enter_context(llvm.create_pass_builder(machine, options))
+            passes = stack.enter_context(llvm.create_new_function_pass_manager())
+            passes.add_sroa_pass()
+            passes.add_instruction_combine_pass()
+            passes.add_simplify_cfg_pass()
+            for item in module.functions:
+                if not item.is_declaration:
+                    passes.run(item, builder)
+            if form == "ir":
+                return str(module).encode()
+            if form == "assembly":
+                return machine.emit_assembly(module).encode()
+            return machine.emit_object(module)
 
 
 class _Parallel:
@@ -315,8 +325,8 @@ class _Parallel:
 
     llvmlite lets one thread at a time into LLVM. LLVM itself asks only that threads use contexts of
     their own, and here each compilation makes a context, a target machine and passes for itself and
-    shares nothing; ctypes releases the GIL. Measured with 32 kernels on 2 cores: see
-    docs/compiler.md. What these functions are called is llvmlite's own affair: when one is missing,
+    shares nothing; ctypes releases the GIL. Measured: 32 kernels on 2 cores in 150 ms instead of
+    360. What these functions are called is llvmlite's own affair: when one is missing,
     AttributeError is raised and :class:`_Locked` takes over.
     """
 

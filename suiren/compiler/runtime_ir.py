@@ -35,7 +35,7 @@ WAITING = 512  # how many threads sleep at a barrier
 # Description of the current run: steps, threads, number of the first step, DONE before, timed?
 COUNT, THREADS, FIRST, BASE, TIMED = 640, 648, 656, 664, 672
 # Settings, written by runtime.py, and functions of the operating system.
-SPIN = 768  # nanoseconds of spinning before sleeping
+SPIN, IDLE_SPIN = 768, 872  # nanoseconds of spinning before sleeping: at barriers, between runs
 LIMIT = 776  # threads wanted, the caller among them; a worker with this number or a higher one ends
 STARTED = 784  # whether the workers have been started
 LOCK, UNLOCK, WAIT, SIGNAL, BROADCAST = 792, 800, 808, 816, 824
@@ -623,7 +623,7 @@ define internal i1 @called(ptr %pool, i64 %thread, i64 %seen) #0 {
 define internal void @idle(ptr %pool, i64 %thread, i64 %seen) #0 {
 entry:
   %begin = call i64 @now(ptr %pool)
-  %spin.place = getelementptr i8, ptr %pool, i64 $SPIN
+  %spin.place = getelementptr i8, ptr %pool, i64 $IDLE_SPIN
   %spin = load i64, ptr %spin.place
   br label %turn
 turn:
