@@ -12,6 +12,7 @@ import numpy as np
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import elementwise
+from suiren.ops.lowering import INFINITY, alike, is_infinite
 from suiren.ops.masking import where
 from suiren.ops.refusals import as_array, checked_call, refusing, require_tensors, zeros_as
 from suiren.tensor import Tensor
@@ -47,6 +48,13 @@ class hypot:
 
     def evaluate(input, other):
         return np.hypot(input, other)
+
+    def decompose(g, input, other):
+        a, b = (x.abs() for x in alike(input, other))
+        large, small = a.max(b), a.min(b)
+        ratio = small / g.where(large.eq(0), 1, large)
+        found = large * (ratio * ratio + 1).sqrt()
+        return g.where(is_infinite(a) | is_infinite(b), INFINITY, found)
 
     def grad_input(grad, input, result):
         return grad * (input / result)
@@ -111,6 +119,12 @@ class heaviside:
         above = np.greater(input, 0).astype(input.dtype)
         return np.where(np.equal(input, 0), values, above)
 
+    def decompose(g, input, values):
+        input, values = alike(input, values)
+        if input.dtype is dtypes.bool:
+            raise g.NotNative("truth values")
+        return g.where(input.eq(0), values, (input > 0).cast(input.dtype))
+
 
 @composite(inplace=True)
 def ldexp(input, other):
@@ -144,6 +158,12 @@ class logaddexp:
         return np.where(same, np.where(np.real(input) > 0, np.log(np.exp(input) + np.exp(other)),
                                        input), found).astype(input.dtype)  # fmt: skip
 
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        apart = -(input - other).abs()
+        found = input.max(other) + apart.exp().log1p()
+        return g.where(input.eq(other), input + math.log(2), found)
+
     def grad_input(grad, input, other):
         slope = grad / (1 + (other - input).exp().conj())
         return slope
@@ -161,6 +181,12 @@ class logaddexp2:
 
     def evaluate(input, other):
         return np.logaddexp2(input, other)
+
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        apart = -(input - other).abs()
+        found = input.max(other) + apart.exp2().log1p() * (1 / math.log(2))
+        return g.where(input.eq(other), input + 1, found)
 
     def grad_input(grad, input, other):
         return grad / (1 + (other - input).exp2())
@@ -182,6 +208,10 @@ class xlogy:
         other = as_array(other, input)
         product = np.multiply(input, np.log(other))
         return np.where(np.equal(input, 0) & ~np.isnan(other), 0, product).astype(product.dtype)
+
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        return g.where(input.eq(0) & ~other.isnan(), 0, input * other.log())
 
     def grad_input(grad, input, other):
         logarithm = other.log() if isinstance(other, Tensor) else _log(other)

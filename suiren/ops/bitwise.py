@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren.ops.elementwise import elementwise
+from suiren.ops.lowering import alike
 from suiren.ops.refusals import as_array, refusing
 
 
@@ -25,6 +26,9 @@ class bitwise_and:
     def evaluate(input, other):
         return np.bitwise_and(input, other)
 
+    def decompose(g, input, other):
+        return input & other
+
 
 @elementwise("same")
 class bitwise_or:
@@ -35,6 +39,9 @@ class bitwise_or:
     def evaluate(input, other):
         return np.bitwise_or(input, other)
 
+    def decompose(g, input, other):
+        return input | other
+
 
 @elementwise("same")
 class bitwise_xor:
@@ -44,6 +51,9 @@ class bitwise_xor:
 
     def evaluate(input, other):
         return np.bitwise_xor(input, other)
+
+    def decompose(g, input, other):
+        return input ^ other
 
 
 @elementwise("same")
@@ -58,6 +68,9 @@ class bitwise_not:
 
     def evaluate(input):
         return np.bitwise_not(input)
+
+    def decompose(g, input):
+        return ~input
 
 
 def _shift_outside(input, other):
@@ -81,6 +94,11 @@ class bitwise_left_shift:
             input.dtype
         )
 
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        outside = (other < 0) | (other >= 8 * input.dtype.itemsize)
+        return g.where(outside, 0, g.map("shl", input, g.where(outside, 0, other)))
+
 
 @elementwise("same")
 class bitwise_right_shift:
@@ -96,4 +114,11 @@ class bitwise_right_shift:
         outside = _shift_outside(input, other)
         moved = np.right_shift(input, np.where(outside, 0, other))
         return np.where(outside, np.where(np.less(input, 0), -1, 0), moved).astype(input.dtype)
+
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        outside = (other < 0) | (other >= 8 * input.dtype.itemsize)
+        moved = g.map("shr", input, g.where(outside, 0, other))
+        sign = g.where(input < 0, g.constant(-1, input.dtype), 0)
+        return g.where(outside, sign, moved)
 

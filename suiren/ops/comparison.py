@@ -12,6 +12,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill
 from suiren.ops.elementwise import NUMBERS, broadcast_meta, elementwise
+from suiren.ops.lowering import INFINITY, is_finite, is_infinite, truth, type_of
 from suiren.ops.refusals import checked_call, refusing, require_same_dtype
 from suiren.tensor import Tensor
 from suiren.trace import meta
@@ -23,6 +24,11 @@ def _compare(name: str, words: str, function, aliases: tuple[str, ...], ordered:
 
         def evaluate(input, other):
             return function(input, other)
+
+        def decompose(g, input, other):
+            if ordered and type_of(input, other) is dtypes.bool:
+                input, other = (truth(x).cast(dtypes.uint8) for x in (input, other))
+            return g.map(name, input, other)
 
         def call(input, other):
             if not isinstance(input, Tensor):
@@ -61,6 +67,10 @@ ge = _compare("ge", ">=", np.greater_equal, ("greater_equal",), True)
 # ---- logic
 
 
+def _is_floating(x) -> bool:
+    return x.dtype.category == dtypes.FLOATING
+
+
 @elementwise("bool")
 class logical_and:
     """Whether both are true (not zero), element by element. Source: torch.logical_and."""
@@ -69,6 +79,9 @@ class logical_and:
 
     def evaluate(input, other):
         return np.logical_and(input, other)
+
+    def decompose(g, input, other):
+        return truth(input) & truth(other)
 
 
 @elementwise("bool")
@@ -80,6 +93,9 @@ class logical_or:
     def evaluate(input, other):
         return np.logical_or(input, other)
 
+    def decompose(g, input, other):
+        return truth(input) | truth(other)
+
 
 @elementwise("bool")
 class logical_xor:
@@ -89,6 +105,9 @@ class logical_xor:
 
     def evaluate(input, other):
         return np.logical_xor(input, other)
+
+    def decompose(g, input, other):
+        return truth(input) ^ truth(other)
 
 
 @elementwise("bool")
@@ -103,6 +122,9 @@ class logical_not:
     def evaluate(input):
         return np.logical_not(input)
 
+    def decompose(g, input):
+        return ~truth(input)
+
 
 # ---- tests of elements
 
@@ -116,6 +138,9 @@ class isnan:
     def evaluate(input):
         return np.isnan(input)
 
+    def decompose(g, input):
+        return input.isnan() if _is_floating(input) else g.full(input.shape, False, dtypes.bool)
+
 
 @elementwise("bool", inplace=False, out=False)
 class isinf:
@@ -124,6 +149,9 @@ class isinf:
     def evaluate(input):
         return np.isinf(input)
 
+    def decompose(g, input):
+        return is_infinite(input) if _is_floating(input) else g.full(input.shape, False, dtypes.bool)
+
 
 @elementwise("bool", inplace=False, out=False)
 class isfinite:
@@ -131,6 +159,9 @@ class isfinite:
 
     def evaluate(input):
         return np.isfinite(input)
+
+    def decompose(g, input):
+        return is_finite(input) if _is_floating(input) else g.full(input.shape, True, dtypes.bool)
 
 
 @elementwise("bool", inplace=False)
@@ -144,6 +175,11 @@ class isposinf:
             return np.zeros(np.shape(input), bool)
         return np.equal(input, np.inf)
 
+    def decompose(g, input):
+        if not _is_floating(input):
+            return g.full(input.shape, False, dtypes.bool)
+        return input.eq(INFINITY)
+
 
 @elementwise("bool", inplace=False)
 class isneginf:
@@ -156,6 +192,11 @@ class isneginf:
             return np.zeros(np.shape(input), bool)
         return np.equal(input, -np.inf)
 
+    def decompose(g, input):
+        if not _is_floating(input):
+            return g.full(input.shape, False, dtypes.bool)
+        return input.eq(-INFINITY)
+
 
 @elementwise("bool", inplace=False, out=False)
 class isreal:
@@ -163,6 +204,9 @@ class isreal:
 
     def evaluate(input):
         return np.isreal(input)
+
+    def decompose(g, input):
+        return g.full(input.shape, True, dtypes.bool)
 
 
 # ---- closeness
@@ -191,6 +235,16 @@ class close:
             input, other = np.asarray(input, np.float64), np.asarray(other, np.float64)
         error = np.abs(input - other)
         return same | (np.isfinite(error) & (error <= atol + np.abs(rtol * other)))
+
+    def decompose(g, input, other, rtol, atol, equal_nan):
+        same = input.eq(other)
+        if _is_floating(input):
+            if equal_nan:
+                same = same | (input.isnan() & other.isnan())
+        else:
+            input, other = input.cast(dtypes.float64), other.cast(dtypes.float64)
+        error = (input - other).abs()
+        return same | (is_finite(error) & (error <= (other * rtol).abs() + atol))
 
 
 @composite(out=False)

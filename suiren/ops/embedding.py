@@ -37,6 +37,9 @@ class _embedding:
         _check_range(indices, len(weight))
         return np.take(weight, indices, axis=0)
 
+    def decompose(g, weight, indices, padding_idx, by_frequency):
+        return g.take(weight, indices, 0)
+
     def grad_weight(grad, indices, weight_meta, padding_idx, by_frequency):
         return _gradient(grad, indices, weight_meta.shape[0], padding_idx, by_frequency)
 
@@ -88,6 +91,18 @@ class _gradient:
         result[ordered[first]] = np.add.reduceat(grad[order], first, axis=0)
         if padding_idx >= 0:
             result[padding_idx] = 0
+        return result
+
+    def decompose(g, grad_output, indices, rows, padding_idx, by_frequency):
+        if by_frequency:
+            raise g.NotNative("gradients divided by frequencies")
+        count = indices.numel
+        columns = grad_output.shape[indices.ndim :]
+        zeros = g.full((rows, *columns), 0, grad_output.dtype)
+        grad = grad_output.reshape(count, *columns)
+        result = g.scatter_add(zeros, indices.reshape(count), grad, 0)
+        if padding_idx >= 0:
+            result = g.where(g.iota(result.shape, 0).eq(padding_idx), 0, result)
         return result
 
     def grad_grad_output(grad, indices, rows, padding_idx, by_frequency):

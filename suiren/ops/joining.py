@@ -75,6 +75,9 @@ class cat:
     def evaluate(*arrays_and_dim):
         return np.concatenate(arrays_and_dim[:-1], axis=arrays_and_dim[-1])
 
+    def decompose(g, *parts_and_dim):
+        return g.concat(parts_and_dim[:-1], parts_and_dim[-1])
+
     def backward(grad, metas, attributes, needs):
         (dim,) = attributes
         found, start = [], 0
@@ -171,6 +174,10 @@ class stack:
 
     def evaluate(*arrays_and_dim):
         return np.stack(arrays_and_dim[:-1], axis=arrays_and_dim[-1])
+
+    def decompose(g, *parts_and_dim):
+        *parts, dim = parts_and_dim
+        return g.concat([x.unsqueeze(dim) for x in parts], dim)
 
     def backward(grad, attributes, needs):
         (dim,) = attributes

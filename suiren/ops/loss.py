@@ -50,6 +50,13 @@ def _reduced(losses: np.ndarray, reduction: str) -> np.ndarray:
     return np.asarray(total, losses.dtype)
 
 
+def _lowered_reduced(losses, reduction: str):
+    if reduction == "none":
+        return losses
+    total = losses.sum()
+    return total / float(losses.numel) if reduction == "mean" else total
+
+
 def _reduced_meta(m, reduction: str):
     return m if reduction == "none" else m.like(shape=())
 
@@ -131,6 +138,10 @@ class mse_loss(_Pointwise):
         difference = input - target
         return _reduced(difference * difference, reduction)
 
+    def decompose(g, input, target, reduction):
+        difference = input - target
+        return _lowered_reduced(difference * difference, reduction)
+
     def grad_input(grad, input, target, reduction):
         return _each(grad * 2, input._meta, reduction) * (input - target)
 
@@ -172,6 +183,11 @@ class _smooth_l1_loss(_Pointwise):
         d = np.abs(input - target)
         half = input.dtype.type(0.5)
         return _reduced(np.where(d < beta, half * d * d / beta, d - half * beta), reduction)
+
+    def decompose(g, input, target, beta, reduction):
+        d = (input - target).abs()
+        beta = beta.cast(d.dtype)
+        return _lowered_reduced(g.where(d < beta, d * 0.5 * d / beta, d - beta * 0.5), reduction)
 
     def grad_input(grad, input, target, beta, reduction):
         difference = input - target
@@ -221,6 +237,12 @@ class _huber_loss(_Pointwise):
         d = np.abs(input - target)
         half = input.dtype.type(0.5)
         return _reduced(np.where(d <= delta, half * d * d, delta * (d - half * delta)), reduction)
+
+    def decompose(g, input, target, delta, reduction):
+        d = (input - target).abs()
+        delta = delta.cast(d.dtype)
+        losses = g.where(d <= delta, d * 0.5 * d, delta * (d - delta * 0.5))
+        return _lowered_reduced(losses, reduction)
 
     def grad_input(grad, input, target, delta, reduction):
         return _each(grad, input._meta, reduction) * _limited(input - target, delta)
@@ -279,6 +301,12 @@ class _binary_cross_entropy(_Pointwise):
             target * np.maximum(accurate.log(input), kind(-100))
         )
         return _reduced(losses if weight is None else losses * weight, reduction)
+
+    def decompose(g, input, target, weight, reduction):
+        g.check(~((input < 0) | (input > 1)))
+        below, above = (-input).log1p().max(-100), input.log().max(-100)
+        losses = (target - 1) * below - target * above
+        return _lowered_reduced(losses if weight is None else losses * weight, reduction)
 
     def grad_input(grad, input, target, weight, reduction):
         each = _each(grad, input._meta, reduction)
@@ -342,6 +370,14 @@ class _with_logits(_Pointwise):
         else:
             losses = (one - target) * input - ((pos_weight - one) * target + one) * log_sigmoid
         return _reduced(losses if weight is None else losses * weight, reduction)
+
+    def decompose(g, input, target, weight, pos_weight, reduction):
+        log_sigmoid = input.min(0) - (-input.abs()).exp().log1p()
+        if pos_weight is None:
+            losses = (1 - target) * input - log_sigmoid
+        else:
+            losses = (1 - target) * input - ((pos_weight - 1) * target + 1) * log_sigmoid
+        return _lowered_reduced(losses if weight is None else losses * weight, reduction)
 
     def grad_input(grad, input, target, weight, pos_weight, reduction):
         each = _each(grad, input._meta, reduction)

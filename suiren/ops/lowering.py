@@ -47,12 +47,12 @@ def truth(x: Any) -> Any:
     return x if x.dtype is dtypes.bool else x.ne(0)
 
 
-def isinf(x: Any) -> Any:
+def is_infinite(x: Any) -> Any:
     """Which elements of a floating type are infinite."""
     return x.abs().eq(INFINITY)
 
 
-def isfinite(x: Any) -> Any:
+def is_finite(x: Any) -> Any:
     """Which elements of a floating type are neither infinite nor NaN."""
     return x.abs() < INFINITY
 
@@ -243,7 +243,7 @@ def product(g: Any, a: Any, b: Any) -> Any:
 
 __all__ = [
     "added_at_positions", "alike", "at_positions", "converted", "corner", "exact",
-    "flat_positions", "inside", "is_number", "is_zero", "isfinite", "isinf", "narrow",
+    "flat_positions", "inside", "is_number", "is_zero", "is_finite", "is_infinite", "narrow",
     "on_diagonal", "product",
     "put_corner", "put_slice", "row_major", "truth", "type_of", "widened", "with_a_dimension",
     "wrapped",

@@ -50,6 +50,32 @@ def _extreme_along(argextreme, input, dim, keepdim):
     return taken(input, argextreme(input, axis=dim, keepdims=True), dim, keepdim)
 
 
+def _lowered_position(g, kind, x, dim, keepdim):
+    """Where the largest or smallest element is: the first of several; a NaN counts as extreme."""
+    if not x.ndim:
+        return g.full((), 0, dtypes.int64)
+    if dim is None:
+        found = _lowered_position(g, kind, x.reshape(x.numel), 0, False)
+        return found.reshape(*(1,) * x.ndim) if keepdim else found
+    if x.dtype is dtypes.bool:
+        x = x.cast(dtypes.uint8)
+    here = x.eq(g.reduce(kind, x, (dim,), True))
+    if x.dtype.is_floating_point:
+        here = here | x.isnan()
+    size = x.shape[dim]
+    return g.where(here, g.iota(x.shape, dim), size).amin((dim,), keepdim)
+
+
+def _lowered_extreme(g, kind, x, dim, keepdim):
+    at = _lowered_position(g, kind, x, dim, keepdim)
+    if not x.ndim:
+        return x, at
+    if x.dtype is dtypes.bool:
+        found = g.reduce(kind, x.cast(dtypes.uint8), (dim,), keepdim)
+        return found.cast(dtypes.bool), at
+    return g.reduce(kind, x, (dim,), keepdim), at
+
+
 def _along(record, kind, name, input, dim, keepdim):
     m = input._meta
     dims = reduced_dims(int(wrap_dim(dim, m.ndim)), m.ndim)
@@ -87,6 +113,9 @@ class max_along:
     def evaluate(input, dim, keepdim):
         return _extreme_along(np.argmax, input, dim, keepdim)
 
+    def decompose(g, input, dim, keepdim):
+        return _lowered_extreme(g, "max", input, dim, keepdim)
+
     def grad_input(grad, input_meta, result1, dim, keepdim):
         return at_index_gradient(grad, input_meta, result1, dim, keepdim)
 
@@ -107,6 +136,9 @@ class min_along:
 
     def evaluate(input, dim, keepdim):
         return _extreme_along(np.argmin, input, dim, keepdim)
+
+    def decompose(g, input, dim, keepdim):
+        return _lowered_extreme(g, "min", input, dim, keepdim)
 
     def grad_input(grad, input_meta, result1, dim, keepdim):
         return at_index_gradient(grad, input_meta, result1, dim, keepdim)
@@ -228,6 +260,9 @@ class argmax:
     def evaluate(input, dim, keepdim):
         return _position_array(np.argmax, input, dim, keepdim)
 
+    def decompose(g, input, dim, keepdim):
+        return _lowered_position(g, "max", input, dim, keepdim)
+
 
 @operator
 class argmin:
@@ -248,6 +283,9 @@ class argmin:
 
     def evaluate(input, dim, keepdim):
         return _position_array(np.argmin, input, dim, keepdim)
+
+    def decompose(g, input, dim, keepdim):
+        return _lowered_position(g, "min", input, dim, keepdim)
 
 
 def _written_pair(out, input, dim, keepdim):
@@ -301,6 +339,11 @@ class aminmax:
 
     def evaluate(input, dim, keepdim):
         return np.min(input, axis=dim, keepdims=keepdim), np.max(input, axis=dim, keepdims=keepdim)
+
+    def decompose(g, input, dim, keepdim):
+        if input.dtype is dtypes.bool:
+            raise g.NotNative("extremes of truth values")
+        return input.amin(dim, keepdim), input.amax(dim, keepdim)
 
     def backward(grads, input, result0, result1, dim, keepdim):
         total = None

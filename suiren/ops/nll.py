@@ -9,7 +9,7 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.dispatch import apply
-from suiren.operator import composite, operator
+from suiren.operator import MAX_PLANS, composite, operator
 from suiren.ops.loss import reduction_of
 from suiren.tensor import value_of
 from suiren.trace import meta
@@ -42,6 +42,18 @@ class _nll_loss:
         loss = np.add.reduce(losses, axis=None)
         return np.asarray(loss / total if reduction == "mean" else loss, input.dtype), total
 
+    def decompose(g, input, target, weight, reduction, ignore_index):
+        x, index, here, factor = _lowered_classes(
+            g, input.shape, target, weight, ignore_index, input.dtype
+        )
+        picked = g.where(here, input.reshape(*x), 0).sum(1)  # batch, places
+        losses = g.where(factor.eq(0), 0, -picked * factor)
+        if reduction == "none":
+            return losses.reshape(*target.shape), g.full((), 0, input.dtype)
+        total = factor.sum()
+        loss = losses.sum()
+        return (loss / total if reduction == "mean" else loss), total
+
     def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
         shape = input_meta.shape
         total = result1.detach()
@@ -72,6 +84,28 @@ def _used(target: np.ndarray, classes: int, ignore_index: int) -> np.ndarray:
     return used
 
 
+def _lowered_classes(g, shape, target, weight, ignore_index, kind):
+    """The shape (batch, classes, places), the classes, where they are, and their factors.
+
+    The target class is found by comparison: that fuses with what makes the scores.
+    """
+    batch, classes = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
+    if not classes or not target.numel:
+        raise g.NotNative("no classes or no targets")
+    index = target.cast(dtypes.int64).reshape(batch, target.numel // batch)
+    used = index.ne(ignore_index)
+    g.check(~used | ((index >= 0) & (index < classes)))
+    index = g.where(used, index, 0)
+    x = (batch, classes, index.shape[1])
+    here = g.iota(x, 1).eq(index.unsqueeze(1))
+    if weight is None:
+        factor = used.cast(kind)
+    else:
+        chosen = g.where(here, weight.reshape(1, classes, 1), 0).sum(1)
+        factor = g.where(used, chosen, 0)
+    return x, index, here, factor
+
+
 @operator(where=(), name="nll_loss_gradient", node_name="NllLossBackwardBackward0")
 class _nll_gradient:
     """The gradient of nll_loss: minus the factors at the target classes."""
@@ -97,6 +131,16 @@ class _nll_gradient:
             np.put_along_axis(result, index[:, None], values[:, None], 1)
         return result.reshape(shape)
 
+    def decompose(g, grad_output, target, weight, total, shape, reduction, ignore_index):
+        kind = grad_output.dtype
+        x, index, here, factor = _lowered_classes(g, shape, target, weight, ignore_index, kind)
+        if reduction == "none":
+            grad_output = grad_output.reshape(*index.shape)
+        elif reduction == "mean":
+            grad_output = grad_output / total
+        values = g.where(factor.eq(0), factor, -factor * grad_output)
+        return g.where(here, values.unsqueeze(1), 0).reshape(*shape)
+
     def grad_grad_output(grad, target, weight, reduction, ignore_index):
         return _nll_loss(grad, target, weight, reduction, ignore_index)[0]
 
@@ -116,10 +160,18 @@ class _nll_loss2d:
     def evaluate(input, target, weight, reduction, ignore_index):
         return _nll_loss.operator.evaluate(input, target, weight, reduction, ignore_index)
 
+    def decompose(g, input, target, weight, reduction, ignore_index):
+        lowered = _nll_loss.operator.decompose
+        return lowered(g, input, target, weight, reduction, ignore_index)
+
     def grad_input(grad, target, weight, result1, input_meta, reduction, ignore_index):
         shape = input_meta.shape
         total = result1.detach()
         return _nll_gradient(grad, target, weight, total, shape, reduction, ignore_index)
+
+
+_fitting: set[tuple] = set()  # Metas that have passed the checks of shapes and types
+_UNSIGNED = {1: np.uint8, 8: np.uint64}  # the targets are uint8 or int64
 
 
 @composite(where=("nn.functional",), out=False)
@@ -140,11 +192,19 @@ def nll_loss(
     tensor(1.)
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    shape, places = tuple(input._meta.shape), tuple(target._meta.shape)
-    _check_nll(input, target, weight, shape, places)
+    shape = input._meta.shape
+    metas = input._meta, target._meta, None if weight is None else weight._meta
+    if metas not in _fitting:
+        _check_nll(input, target, weight, tuple(shape), tuple(target._meta.shape))
+        if len(_fitting) >= MAX_PLANS:
+            _fitting.clear()
+        _fitting.add(metas)
     known = value_of(target).buffer
     if known is not None:  # computed already, so a mistake can be reported where it is made
-        _used(known, shape[0] if len(shape) == 1 else shape[1], ignore_index)
+        classes = shape[0] if len(shape) == 1 else shape[1]
+        # Taken as unsigned, negative numbers are large ones: one look finds all that is unusual.
+        if known.size and known.view(_UNSIGNED[known.dtype.itemsize]).max() >= classes:
+            _used(known, classes, ignore_index)
     chosen = _nll_loss if len(shape) <= 2 else _nll_loss2d
     return chosen(input, target, weight, reduction, int(ignore_index))[0]
 

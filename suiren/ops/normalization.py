@@ -66,6 +66,29 @@ def _gradient_by_input(grad, normal, inverse, axes) -> np.ndarray:
     return (grad - mean - normal * along) * inverse
 
 
+def _lowered_moments(x, axes):
+    """As :func:`_moments`, for nodes of a graph."""
+    count = float(prod([x.shape[a] for a in axes]))
+    mean = x.sum(axes, True) / count
+    centred = x - mean
+    return centred, mean, (centred * centred).sum(axes, True) / count
+
+
+def _lowered_gradient(grad, normal, inverse, axes):
+    """As :func:`_gradient_by_input`, for nodes of a graph."""
+    count = float(prod([grad.shape[a] for a in axes]))
+    mean, along = grad.sum(axes, True) / count, (grad * normal).sum(axes, True) / count
+    return (grad - mean - normal * along) * inverse
+
+
+def _lowered_channels(x, ndim: int):
+    return None if x is None else x.reshape(x.numel, *(1,) * (ndim - 2))
+
+
+def _split_shape(shape, groups: int) -> tuple[int, int, int]:
+    return shape[0], groups, prod(shape[1:]) // groups
+
+
 def _composed_gradient(grad, input, axes, eps, mean=None, variance=None):
     """The same with operators, to be differentiated again."""
     count = prod([input._meta.shape[a] for a in axes])
@@ -131,6 +154,22 @@ class _batch_norm:
         stats = [np.ascontiguousarray(x.reshape(-1)) for x in (mean, inverse, variance)]
         return result.astype(input.dtype, copy=False), *stats
 
+    def decompose(g, input, weight, bias, mean, variance, eps, training):
+        axes = (0, *range(2, input.ndim))
+        ndim = input.ndim
+        if training:
+            centred, mean, variance = _lowered_moments(input, axes)
+        else:
+            mean, variance = (
+                _lowered_channels(x.cast(input.dtype), ndim) for x in (mean, variance)
+            )
+            centred = input - mean
+        inverse = 1 / (variance + eps).sqrt()
+        result = _affine(
+            centred * inverse, _lowered_channels(weight, ndim), _lowered_channels(bias, ndim)
+        )
+        return result, *[x.reshape(input.shape[1]) for x in (mean, inverse, variance)]
+
     def backward(grad, input, weight, bias_meta, mean, variance, result1, result2, eps, training,
                  needs):  # fmt: skip
         if grad is None:
@@ -186,6 +225,18 @@ class _batch_norm_gradient:
             grad = grad - level - normal * along
         scale = inverse if weight is None else inverse * _per_channel(weight, input.ndim)
         return grad * scale, by_weight, by_bias
+
+    def decompose(g, grad, input, weight, mean, inverse, training):
+        axes = (0, *range(2, input.ndim))
+        channels = input.shape[1]
+        mean, inverse = (_lowered_channels(x, input.ndim) for x in (mean, inverse))
+        normal = (input - mean) * inverse
+        by_weight, by_bias = (grad * normal).sum(axes, True), grad.sum(axes, True)
+        if training:
+            count = float(prod([input.shape[a] for a in axes]))
+            grad = grad - by_bias / count - normal * (by_weight / count)
+        scale = inverse if weight is None else inverse * _lowered_channels(weight, input.ndim)
+        return grad * scale, by_weight.reshape(channels), by_bias.reshape(channels)
 
 
 @composite(where=("nn.functional",), out=False)
@@ -316,6 +367,12 @@ class _layer_norm:
         inverse = _inverse_root(variance, eps)
         return _affine(centred * inverse, weight, bias), mean, inverse
 
+    def decompose(g, input, weight, bias, eps, count):
+        axes = tuple(range(input.ndim - count, input.ndim))
+        centred, mean, variance = _lowered_moments(input, axes)
+        inverse = 1 / (variance + eps).sqrt()
+        return _affine(centred * inverse, weight, bias), mean, inverse
+
     def backward(grad, input, weight, bias_meta, result1, result2, eps, count, needs):
         if grad is None:
             return (None,) * 4
@@ -358,6 +415,13 @@ class _layer_norm_gradient:
         by_bias = _sum(grad, lead).astype(grad.dtype).reshape(part)
         scaled = grad if weight is None else grad * weight
         return _gradient_by_input(scaled, normal, inverse, axes), by_weight, by_bias
+
+    def decompose(g, grad, input, weight, mean, inverse, count):
+        lead = tuple(range(input.ndim - count))
+        normal = (input - mean) * inverse
+        scaled = grad if weight is None else grad * weight
+        by_input = _lowered_gradient(scaled, normal, inverse, range(len(lead), input.ndim))
+        return by_input, (grad * normal).sum(lead), grad.sum(lead)
 
 
 def _check_normalized(input, normalized_shape, weight, bias, name: str) -> tuple[int, ...]:
@@ -447,6 +511,17 @@ class _group_norm:
         )
         return result, mean[..., 0], inverse[..., 0]
 
+    def decompose(g, input, weight, bias, eps, groups):
+        split = input.reshape(*_split_shape(input.shape, groups))
+        centred, mean, variance = _lowered_moments(split, (2,))
+        inverse = 1 / (variance + eps).sqrt()
+        result = _affine(
+            (centred * inverse).reshape(*input.shape),
+            _lowered_channels(weight, input.ndim),
+            _lowered_channels(bias, input.ndim),
+        )
+        return result, mean.reshape(*mean.shape[:2]), inverse.reshape(*inverse.shape[:2])
+
     def backward(grads, input, weight, bias_meta, result1, result2, eps, groups, needs):
         grad = grads[0]
         moments = _through_group_moments(grads[1], grads[2], input, result1, result2, groups)
@@ -521,6 +596,17 @@ class _group_norm_gradient:
         scaled = grad if weight is None else grad * _per_channel(weight, input.ndim)
         by_input = _gradient_by_input(scaled.reshape(split), normal, inverse, (2,))
         return by_input.reshape(shape), by_weight, by_bias
+
+    def decompose(g, grad, input, weight, mean, inverse, groups):
+        shape = input.shape
+        split = _split_shape(shape, groups)
+        inverse = inverse.unsqueeze(2)
+        normal = (input.reshape(*split) - mean.unsqueeze(2)) * inverse
+        rest = (0, *range(2, input.ndim))
+        by_weight = (grad * normal.reshape(*shape)).sum(rest)
+        scaled = grad if weight is None else grad * _lowered_channels(weight, input.ndim)
+        by_input = _lowered_gradient(scaled.reshape(*split), normal, inverse, (2,))
+        return by_input.reshape(*shape), by_weight, grad.sum(rest)
 
 
 def _run_group_norm(input, groups, weight, bias, eps):

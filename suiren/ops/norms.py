@@ -27,6 +27,21 @@ def _real_kind(kind):
     return kind.to_real()
 
 
+def _lowered_norm(g, x, order, dim, keepdim):
+    if order == 2:
+        return (x * x).sum(dim, keepdim).sqrt()
+    size = x.abs()
+    if order == 1:
+        return size.sum(dim, keepdim)
+    if order == 0:
+        return size.ne(0).cast(size.dtype).sum(dim, keepdim)
+    if order == inf:
+        return size.amax(dim, keepdim) if size.numel else size.sum(dim, keepdim)
+    if order == -inf:
+        return size.amin(dim, keepdim)
+    return (size**order).sum(dim, keepdim) ** (1 / order)
+
+
 @operator(name="linalg_vector_norm", where=(), out=False)
 class _vector_norm:
     """The norm of any order over dimensions."""
@@ -55,6 +70,9 @@ class _vector_norm:
         if order == -inf:
             return np.min(size, axis=dim, keepdims=keepdim)
         return sum_array(size**order, dim, keepdim) ** (1 / order)
+
+    def decompose(g, input, order, dim, keepdim):
+        return _lowered_norm(g, input, order, dim, keepdim)
 
     def grad_input(grad, input, result, order, dim, keepdim):
         shape = input._meta.shape
@@ -292,6 +310,9 @@ class _dist:
         away = np.asarray(np.subtract(input, other))
         dims = tuple(range(away.ndim))
         return np.asarray(_vector_norm.operator.evaluate(away, order, dims, False))
+
+    def decompose(g, input, other, order):
+        return _lowered_norm(g, input - other, order, None, False)
 
     def backward(grad, input, other, result, order, needs):
         away = input - other

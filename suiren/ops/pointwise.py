@@ -16,6 +16,7 @@ from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import broadcast_meta, elementwise
+from suiren.ops.lowering import INFINITY
 from suiren.ops.masking import where
 from suiren.ops.refusals import conj, refusing, zeros_as
 
@@ -64,6 +65,9 @@ class sign:
             return np.greater(input, 0).astype(input.dtype) - np.less(input, 0)
         return np.sign(input)
 
+    def decompose(g, input):
+        return input if input.dtype is dtypes.bool else g.map("sign", input)
+
     def grad_input(grad):
         return zeros_as(grad)
 
@@ -81,6 +85,9 @@ class sgn:
         size = np.abs(input)
         zero = size == 0
         return np.where(zero, 0, input / np.where(zero, 1, size)).astype(input.dtype)
+
+    def decompose(g, input):
+        return input if input.dtype is dtypes.bool else g.map("sign", input)
 
     def grad_input(grad, input, result):
         if not input._meta.dtype.is_complex:
@@ -100,6 +107,13 @@ class signbit:
         if input.dtype.kind in "bu":
             return np.zeros(np.shape(input), bool)
         return np.less(input, 0) if input.dtype.kind == "i" else np.signbit(input)
+
+    def decompose(g, input):
+        if input.dtype.is_floating_point:
+            return g.map("copysign", g.constant(1, input.dtype), input) < 0
+        if input.dtype.is_signed:
+            return input < 0
+        return g.full(input.shape, False, dtypes.bool)
 
 
 @composite
@@ -170,6 +184,16 @@ class round_:
             return np.rint(input / scale) * scale
         return np.rint(input * scale) / scale
 
+    def decompose(g, input, decimals):
+        if not input.dtype.is_floating_point:
+            return input
+        if not decimals:
+            return input.round()
+        scale = 10.0 ** abs(decimals)
+        if decimals < 0:
+            return (input / scale).round() * scale
+        return (input * scale).round() / scale
+
     def grad_input(grad):
         return zeros_as(grad)
 
@@ -182,6 +206,9 @@ class frac:
 
     def evaluate(input):
         return input - np.trunc(input)
+
+    def decompose(g, input):
+        return input - input.trunc()
 
     def grad_input(grad):
         return grad
@@ -211,6 +238,14 @@ class nan_to_num:
         if input.dtype.kind not in "fc":
             return input
         return np.nan_to_num(input, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
+
+    def decompose(g, input, nan, posinf, neginf):
+        if not input.dtype.is_floating_point:
+            return input
+        limit = np.finfo(input.dtype.numpy).max.item()
+        found = g.where(input.eq(-INFINITY), -limit if neginf is None else neginf, input)
+        found = g.where(input.eq(INFINITY), limit if posinf is None else posinf, found)
+        return g.where(input.isnan(), 0.0 if nan is None else nan, found)
 
     def grad_input(grad, input):
         return grad.masked_fill(~input.isfinite(), 0)
@@ -459,6 +494,11 @@ class sinc:
         zero = angle == 0
         return np.where(zero, 1, accurate.sin(angle) / np.where(zero, 1, angle)).astype(input.dtype)
 
+    def decompose(g, input):
+        angle = input * math.pi
+        zero = angle.eq(0)
+        return g.where(zero, 1, angle.sin() / g.where(zero, 1, angle))
+
     def grad_input(grad, input):
         angle = input * math.pi
         slope = (angle * cos(angle) - sin(angle)) / (angle * input)
@@ -474,6 +514,9 @@ class deg2rad:
     def evaluate(input):
         return input * input.dtype.type(math.pi / 180)
 
+    def decompose(g, input):
+        return input * (math.pi / 180)
+
     def grad_input(grad):
         return grad * (math.pi / 180)
 
@@ -486,6 +529,9 @@ class rad2deg:
 
     def evaluate(input):
         return input * input.dtype.type(180 / math.pi)
+
+    def decompose(g, input):
+        return input * (180 / math.pi)
 
     def grad_input(grad):
         return grad * (180 / math.pi)
@@ -534,6 +580,11 @@ class logit:
             kind = input.dtype.type
             input = np.minimum(np.maximum(input, kind(eps)), kind(1 - eps))
         return accurate.log(input / (1 - input))
+
+    def decompose(g, input, eps):
+        if eps is not None:
+            input = input.max(eps).min(1 - eps)
+        return (input / (1 - input)).log()
 
     def grad_input(grad, input, eps):
         slope = grad / (input * (1 - input))

@@ -16,6 +16,7 @@ from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.casts import to_dtype
+from suiren.ops.lowering import is_finite, truth
 from suiren.ops.views import wrap_dim
 from suiren.trace import meta
 
@@ -157,6 +158,11 @@ class sum_:
     def evaluate(input, dim, keepdim):
         return sum_array(np.asarray(input), dim, keepdim)
 
+    def decompose(g, input, dim, keepdim):
+        if input.dtype is dtypes.bool:
+            raise g.NotNative("a sum of truth values")
+        return input.sum(dim, keepdim)
+
     def grad_input(grad, input_meta, dim, keepdim):
         return restore(grad, input_meta.shape, dim, keepdim)
 
@@ -227,6 +233,9 @@ class mean:
         total = sum_array(input, dim, keepdim)
         return np.divide(total, np.array(count, dtype=input.dtype))
 
+    def decompose(g, input, dim, keepdim):
+        return input.sum(dim, keepdim) / float(prod([input.shape[d] for d in dim]))
+
     def grad_input(grad, input_meta, dim, keepdim):
         count = prod([input_meta.shape[d] for d in dim])
         return restore(grad, input_meta.shape, dim, keepdim) / count
@@ -274,6 +283,11 @@ class prod_:
     def evaluate(input, dim, keepdim):
         input = np.asarray(input)
         return np.prod(input, axis=dim, keepdims=keepdim, dtype=input.dtype)
+
+    def decompose(g, input, dim, keepdim):
+        if input.dtype is dtypes.bool:
+            raise g.NotNative("a product of truth values")
+        return input.prod(dim, keepdim)
 
     def grad_input(grad, input, dim, keepdim):
         from suiren.ops.arithmetic import conj
@@ -332,6 +346,11 @@ class amax:
     def evaluate(input, dim, keepdim):
         return np.max(input, axis=dim, keepdims=keepdim)
 
+    def decompose(g, input, dim, keepdim):
+        if input.dtype is dtypes.bool:
+            return _lowered_any(g, input, dim, keepdim)
+        return input.amax(dim, keepdim)
+
     def grad_input(grad, input, result, dim, keepdim):
         return _extreme_gradient(grad, input, result, dim, keepdim)
 
@@ -359,6 +378,11 @@ class amin:
     def evaluate(input, dim, keepdim):
         return np.min(input, axis=dim, keepdims=keepdim)
 
+    def decompose(g, input, dim, keepdim):
+        if input.dtype is dtypes.bool:
+            return _lowered_all(g, input, dim, keepdim)
+        return input.amin(dim, keepdim)
+
     def grad_input(grad, input, result, dim, keepdim):
         return _extreme_gradient(grad, input, result, dim, keepdim)
 
@@ -371,6 +395,20 @@ def _truth_dims(input, dim) -> tuple[int, ...]:
 def _truth_meta(input, dim, keepdim):
     kind = dtypes.uint8 if input.dtype is dtypes.uint8 else dtypes.bool
     return reduced_meta(input, dim, keepdim, kind)
+
+
+def _lowered_all(g, input, dim, keepdim):
+    false = (~truth(input)).cast(dtypes.int32)
+    return _some(false, dim, keepdim).eq(0)
+
+
+def _lowered_any(g, input, dim, keepdim):
+    return _some(truth(input).cast(dtypes.int32), dim, keepdim).ne(0)
+
+
+def _some(x, dim, keepdim):
+    # of no elements the largest is none, but their sum is zero
+    return x.amax(dim, keepdim) if x.numel else x.sum(dim, keepdim)
 
 
 @operator(name="all")
@@ -397,6 +435,10 @@ class all_:
         found = np.asarray(np.all(input, axis=dim, keepdims=keepdim))
         return found.astype(np.uint8) if input.dtype == np.uint8 else found
 
+    def decompose(g, input, dim, keepdim):
+        found = _lowered_all(g, input, dim, keepdim)
+        return found.cast(dtypes.uint8) if input.dtype is dtypes.uint8 else found
+
 
 @operator(name="any")
 class any_:
@@ -422,6 +464,10 @@ class any_:
         found = np.asarray(np.any(input, axis=dim, keepdims=keepdim))
         return found.astype(np.uint8) if input.dtype == np.uint8 else found
 
+    def decompose(g, input, dim, keepdim):
+        found = _lowered_any(g, input, dim, keepdim)
+        return found.cast(dtypes.uint8) if input.dtype is dtypes.uint8 else found
+
 
 @operator(out=False)
 class count_nonzero:
@@ -444,6 +490,9 @@ class count_nonzero:
 
     def evaluate(input, dim):
         return np.asarray(np.sum(np.asarray(input) != 0, axis=dim, dtype=np.int64))
+
+    def decompose(g, input, dim):
+        return truth(input).cast(dtypes.int64).sum(dim)
 
 
 @operator
@@ -478,6 +527,9 @@ class nansum:
         if input.dtype.kind in "fc":
             input = np.where(np.isnan(input), np.zeros((), input.dtype), input)
         return sum_array(input, dim, keepdim)
+
+    def decompose(g, input, dim, keepdim):
+        return g.where(input.isnan(), 0, input).sum(dim, keepdim)
 
     def grad_input(grad, input, dim, keepdim):
         full = restore(grad, input._meta.shape, dim, keepdim)
@@ -534,6 +586,14 @@ class logsumexp:
         top = np.where(np.isfinite(top), top, np.zeros((), top.dtype))
         total = accurate.log(sum_array(accurate.exp(input - top), dim, True)) + top
         return total if keepdim else np.squeeze(total, dim)
+
+    def decompose(g, input, dim, keepdim):
+        if not input.numel:
+            return input.sum(dim, keepdim).log()
+        top = input.amax(dim, True)
+        top = g.where(is_finite(top), top, 0)
+        found = (input - top).exp().sum(dim, True).log() + top
+        return found if keepdim else found.sum(dim)
 
     def grad_input(grad, input, result, dim, keepdim):
         from suiren.ops.arithmetic import conj

@@ -10,6 +10,7 @@ from suiren.operator import composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import kept_layout
 from suiren.ops.indexed_slices import index_select
+from suiren.ops.lowering import narrow
 from suiren.ops.shape import contiguous_reshape, flatten
 from suiren.ops.views import reshape, sizes_of, unsqueeze, wrap_dim
 from suiren.tensor import Tensor
@@ -44,6 +45,13 @@ class repeat:
 
     def evaluate(input, times):
         return np.tile(input, times)
+
+    def decompose(g, input, times):
+        shape = (1,) * (len(times) - input.ndim) + input.shape
+        apart = [n for size in shape for n in (1, size)]
+        tiled = [n for time, size in zip(times, shape, strict=True) for n in (time, size)]
+        found = input.reshape(*apart).expand(*tiled)
+        return found.reshape(*[time * n for time, n in zip(times, shape, strict=True)])
 
     def grad_input(grad, input_meta, times):
         shape = input_meta.shape
@@ -89,6 +97,12 @@ class flip:
 
     def evaluate(input, dims):
         return np.flip(input, dims) if np.ndim(input) else input
+
+    def decompose(g, input, dims):
+        return g.slice(
+            input,
+            [(n - 1, n, -1) if d in dims and n > 1 else (0, n, 1) for d, n in enumerate(input.shape)],
+        )
 
     def grad_input(grad, dims):
         return apply(flip.operator, (grad,), (dims,))
@@ -145,6 +159,18 @@ class roll:
 
     def evaluate(input, shifts, dims):
         return np.roll(input, shifts, dims)
+
+    def decompose(g, input, shifts, dims):
+        if not input.numel:
+            return input
+        for shift, dim in zip(shifts, dims, strict=True):
+            size = input.shape[dim]
+            shift %= size
+            parts = [
+                narrow(g, input, dim, size - shift, shift), narrow(g, input, dim, 0, size - shift)
+            ]
+            input = g.concat(parts, dim)
+        return input
 
     def grad_input(grad, shifts, dims):
         return apply(roll.operator, (grad,), (tuple([-s for s in shifts]), dims))

@@ -62,6 +62,14 @@ class _softmax:
         found *= 1 / sum_array(found, (dim,), True)
         return found.reshape(np.shape(input))
 
+    def decompose(g, input, dim):
+        if not input.ndim:
+            return (input - input).exp()
+        if not input.numel:
+            return input
+        found = (input - input.amax(dim, True)).exp()
+        return found * (1 / found.sum(dim, True))
+
     def grad_input(grad, result, dim):
         weighted = grad * result
         return weighted - result * weighted.sum(dim, True)
@@ -86,6 +94,14 @@ class _log_softmax:
         found = _shifted(x, dim)
         found -= accurate.log(sum_array(accurate.exp(found), (dim,), True))
         return found.reshape(np.shape(input))
+
+    def decompose(g, input, dim):
+        if not input.ndim:
+            return input - input
+        if not input.numel:
+            return input
+        shifted = input - input.amax(dim, True)
+        return shifted - shifted.exp().sum(dim, True).log()
 
     def grad_input(grad, result, dim):
         return grad - result.exp() * grad.sum(dim, True)

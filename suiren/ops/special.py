@@ -15,6 +15,7 @@ from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, operator
 from suiren.ops import bessel, error_functions, gamma, polynomials  # noqa: F401 (registers them)
 from suiren.ops.elementwise import broadcast_meta, elementwise
+from suiren.ops.lowering import INFINITY, alike
 from suiren.ops.pointwise import round_
 from suiren.ops.refusals import as_array, refusing
 from suiren.tensor import Tensor
@@ -30,6 +31,10 @@ class entr:
     def evaluate(input):
         found = -input * np.log(np.where(input > 0, input, 1))
         return np.where(input < 0, -np.inf, found).astype(input.dtype)
+
+    def decompose(g, input):
+        found = -input * g.where(input > 0, input, 1).log()
+        return g.where(input < 0, -INFINITY, found)
 
     def grad_input(grad, input):
         return grad * -(1 + input.log())
@@ -49,6 +54,10 @@ class xlog1py:
         other = as_array(other, input)
         product = np.multiply(input, np.log1p(other))
         return np.where(np.equal(input, 0) & ~np.isnan(other), 0, product).astype(product.dtype)
+
+    def decompose(g, input, other):
+        input, other = alike(input, other)
+        return g.where(input.eq(0) & ~other.isnan(), 0, input * other.log1p())
 
     def grad_input(grad, input, other):
         logarithm = other.log1p() if isinstance(other, Tensor) else _log1p(other)

@@ -53,6 +53,15 @@ def _variance(x: np.ndarray, dims, correction, keepdim: bool):
     return found, average
 
 
+def _lowered_variance(x, dims, correction, keepdim):
+    """The variance and the mean, as nodes of a graph."""
+    count = float(prod([x.shape[d] for d in dims]))
+    average = x.sum(dims, True) / count
+    away = x - average
+    variance = (away * away).sum(dims, keepdim) / float(max(count - correction, 0))
+    return variance, average if keepdim else average.reshape(*variance.shape)
+
+
 def _variance_gradient(grad, input, dim, correction, keepdim):
     shape = input._meta.shape
     count = prod([shape[d] for d in dim])
@@ -120,6 +129,9 @@ class _var:
     def evaluate(input, dim, correction, keepdim):
         return _variance(input, dim, correction, keepdim)[0]
 
+    def decompose(g, input, dim, correction, keepdim):
+        return _lowered_variance(input, dim, correction, keepdim)[0]
+
     def grad_input(grad, input, dim, correction, keepdim):
         return _variance_gradient(grad, input, dim, correction, keepdim)
 
@@ -138,6 +150,9 @@ class _std:
 
     def evaluate(input, dim, correction, keepdim):
         return np.sqrt(_variance(input, dim, correction, keepdim)[0])
+
+    def decompose(g, input, dim, correction, keepdim):
+        return _lowered_variance(input, dim, correction, keepdim)[0].sqrt()
 
     def grad_input(grad, input, result, dim, correction, keepdim):
         inner = _std_to_var(grad, result)
@@ -180,6 +195,9 @@ class _var_mean:
     def evaluate(input, dim, correction, keepdim):
         return _variance(input, dim, correction, keepdim)
 
+    def decompose(g, input, dim, correction, keepdim):
+        return _lowered_variance(input, dim, correction, keepdim)
+
     def backward(grads, input, dim, correction, keepdim):
         return _pair_gradient(grads, grads[0], input, dim, correction, keepdim)
 
@@ -203,6 +221,10 @@ class _std_mean:
     def evaluate(input, dim, correction, keepdim):
         variance, average = _variance(input, dim, correction, keepdim)
         return np.sqrt(variance), average
+
+    def decompose(g, input, dim, correction, keepdim):
+        variance, average = _lowered_variance(input, dim, correction, keepdim)
+        return variance.sqrt(), average
 
     def backward(grads, input, result0, dim, correction, keepdim):
         inner = None if grads[0] is None else _std_to_var(grads[0], result0)

@@ -15,6 +15,7 @@ from suiren.operator import composite, operator
 from suiren.ops.creation import from_array, options
 from suiren.ops.indexed_slices import index_select
 from suiren.ops.joining import cat, stack, tensor_list
+from suiren.ops.lowering import on_diagonal
 from suiren.ops.parts import diagonal
 from suiren.ops.views import reshape, wrap_dim
 from suiren.tensor import Tensor
@@ -50,6 +51,9 @@ class tril:
     def evaluate(input, diagonal):
         return np.tril(input, diagonal)
 
+    def decompose(g, input, diagonal):
+        return g.where(_lowered_above(g, input.shape) <= diagonal, input, 0)
+
     def grad_input(grad, diagonal):
         return tril(grad, diagonal)
 
@@ -70,6 +74,9 @@ class triu:
 
     def evaluate(input, diagonal):
         return np.triu(input, diagonal)
+
+    def decompose(g, input, diagonal):
+        return g.where(_lowered_above(g, input.shape) >= diagonal, input, 0)
 
     def grad_input(grad, diagonal):
         return triu(grad, diagonal)
@@ -130,8 +137,20 @@ class diag_embed:
         seen[...] = input
         return found
 
+    def decompose(g, input, offset, dim1, dim2):
+        shape = diag_embed_shape(input.shape, offset, dim1, dim2)
+        order = [d for d in range(len(shape)) if d not in (dim1, dim2)] + [dim1, dim2]
+        zeros = g.full([shape[d] for d in order], 0, input.dtype)
+        found = on_diagonal(g, zeros, input, offset)
+        return found.permute(*[order.index(d) for d in range(len(order))])
+
     def grad_input(grad, offset, dim1, dim2):
         return diagonal(grad, offset, dim1, dim2)
+
+
+def _lowered_above(g, shape):
+    """How far above the main diagonal each place of the matrices is."""
+    return g.iota(shape, len(shape) - 1) - g.iota(shape, len(shape) - 2)
 
 
 def diag_embed_shape(shape, offset: int, dim1: int, dim2: int) -> list[int]:
