@@ -9,7 +9,8 @@ from math import nan as nan
 from math import pi as pi
 from typing import Any
 
-from suiren import autograd as autograd, fft as fft, linalg as linalg, nn as nn, optim as optim, random as random, special as special, utils as utils, vision as vision
+from suiren import autograd as autograd, fft as fft, hub as hub, linalg as linalg, nn as nn, optim as optim, random as random, special as special, utils as utils, vision as vision
+from suiren.amp import GradScaler as GradScaler
 from suiren.amp import autocast as autocast
 from suiren.amp import is_autocast_enabled as is_autocast_enabled
 from suiren.autograd.anomaly import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
@@ -20,6 +21,7 @@ from suiren.autograd.mode import is_grad_enabled as is_grad_enabled
 from suiren.autograd.mode import is_inference_mode_enabled as is_inference_mode_enabled
 from suiren.autograd.mode import no_grad as no_grad
 from suiren.autograd.mode import set_grad_enabled as set_grad_enabled
+from suiren.compilation import compile as compile
 from suiren.device import device as device
 from suiren.dtypes import can_cast as can_cast
 from suiren.dtypes import dtype as dtype
@@ -28,6 +30,9 @@ from suiren.dtypes import get_default_dtype as get_default_dtype
 from suiren.dtypes import iinfo as iinfo
 from suiren.dtypes import promote_types as promote_types
 from suiren.dtypes import set_default_dtype as set_default_dtype
+from suiren.func import vmap as vmap
+from suiren.imports import install as install
+from suiren.imports import uninstall as uninstall
 from suiren.nn.functional.in_torch import channel_shuffle as channel_shuffle
 from suiren.nn.functional.in_torch import conv_tbc as conv_tbc
 from suiren.nn.functional.in_torch import cosine_embedding_loss as cosine_embedding_loss

@@ -88,7 +88,7 @@ def imports() -> str:
 def text() -> str:
     """The whole file."""
     lines = [HEADER.format(imports=imports(), modules=", ".join(
-        f"{m} as {m}" for m in sorted(("autograd", "fft", "linalg", "nn", "optim", "random",
+        f"{m} as {m}" for m in sorted(("autograd", "fft", "hub", "linalg", "nn", "optim", "random",
                                        "special", "utils", "vision"))))]  # fmt: skip
     for name in sorted(vars(suiren)):
         if isinstance(vars(suiren)[name], dtype):

@@ -1,9 +1,9 @@
-"""What torchvision is to PyTorch: `suiren.vision.datasets` and `suiren.vision.models`.
+"""What torchvision is to PyTorch: `suiren.vision.datasets`, `models`, `ops` and `transforms`.
 
 It sits above `nn` and `utils.data`, below the command line. Names follow torchvision where it
 has one.
 """
 
-from suiren.vision import datasets, models
+from suiren.vision import datasets, models, ops, transforms
 
-__all__ = ["datasets", "models"]
+__all__ = ["datasets", "models", "ops", "transforms"]
