@@ -1,0 +1,65 @@
+"""The error function and its complement.
+
+Near zero erf(x) = x + x P(x^2). Beyond that erf(x) = 1 - erfc(x), where float takes e^Q(x) with Q
+a polynomial for log(erfc(x)), and double, as erfc itself needs small relative errors far out, takes
+erfc(x) = e^(-x^2) P(t) / (1 + 2 x) with t = (x - k) / (x + k), which makes one polynomial do for
+all x > 0 (Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x", 1981).
+"""
+
+from __future__ import annotations
+
+from suiren.compiler.codegen.mathematics.exponential import exp_polynomial, power, reduced
+from suiren.compiler.codegen.mathematics.tables import ERF, ERF_TAIL, ERFC
+from suiren.compiler.codegen.mathematics.values import (
+    Value,
+    at_most,
+    fma,
+    polynomial,
+    product_remainder,
+    two_product,
+    two_sum,
+    where,
+)
+
+ERFC_CENTRE = 3.75
+
+
+def erf(x: Value) -> Value:
+    a = abs(x)
+    near = fma(x, polynomial(x * x, ERF[x.scalar]), x)
+    if x.scalar == "float":
+        moved, r = reduced(polynomial(at_most(a, 3.95), ERF_TAIL["float"]))
+        far = 1.0 - exp_polynomial(r) * power(moved, 0, "float")
+        return where(a < 0.9, near, far.with_sign_of(x))
+    far = 1.0 - _erfc_of_positive(at_most(a, 6.5), "double")
+    return where(a < 1.0, near, far.with_sign_of(x))
+
+
+def _erfc_of_positive(a: Value, precision: str) -> Value:
+    """erfc(a) for 0 <= a <= 28; the parts that products and sums lose go to the exponent."""
+    square, low = two_product(a, a)
+    divisor, lost = two_sum(a + a, a.constant(1.0))
+    t = (a - ERFC_CENTRE) / (a + ERFC_CENTRE)
+    p = polynomial(t, ERFC[precision])
+    quotient = p / divisor
+    moved, r = reduced(-square)
+    if precision == "double":
+        # what the quotient lacks, as a factor 1 + x near e^x
+        low = low - (product_remainder(quotient, divisor, p) - quotient * lost) / p
+    down = 200
+    result = exp_polynomial(r - low, precision) * quotient
+    return result * power(moved, down, "double") * 2.0**-down
+
+
+def erfc(x: Value) -> Value:
+    """Float goes through double: e^(-x^2) needs x^2 to more than float's precision."""
+    if x.scalar == "float":
+        return _erfc(x.convert("fpext", "double"), "short").convert("fptrunc", "float")
+    return _erfc(x, "double")
+
+
+def _erfc(x: Value, precision: str) -> Value:
+    a = abs(x)
+    near = 1.0 - fma(x, polynomial(x * x, ERF[precision]), x)
+    far = _erfc_of_positive(at_most(a, 28.0), precision)
+    return where(a < 0.5, near, where(x < 0.0, 2.0 - far, far))
