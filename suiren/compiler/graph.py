@@ -399,6 +399,18 @@ class Graph:
         shape[dim] = sum(p.shape[dim] for p in parts)
         return self.make("concat", parts, (dim,), shape, parts[0].dtype)
 
+    def update(self, base: Node, values: Node, ranges: Sequence[tuple[int, int, int]]) -> Node:
+        """``base`` with ``values`` in the places (first, count, step) of each dimension."""
+        ranges = tuple(ranges)
+        if values.dtype is not base.dtype:
+            raise NotNative(f"{values.dtype.name} into {base.dtype.name}")
+        values = self.expand(values, [count for _, count, _ in ranges])
+        if values.numel == 0:
+            return base
+        if values.shape == base.shape and all(step == 1 for _, _, step in ranges):
+            return values
+        return self.make("update", (base, values), (ranges,), base.shape, base.dtype)
+
     # ---- reductions
 
     def reduce(self, kind: str, x: Node, dims: Any = None, keepdim: bool = False) -> Node:
@@ -508,7 +520,9 @@ class Graph:
             return self.full(shape, 0, a.dtype)
         return self.make("matmul", (a, b), (), shape, a.dtype)
 
-    def host(self, operator: Any, attributes: tuple, inputs: Sequence[Node], results: tuple) -> list[Node]:  # fmt: skip
+    def host(
+        self, operator: Any, attributes: tuple, inputs: Sequence[Node], results: tuple
+    ) -> list[Node]:
         """An operator computed by its NumPy meaning; one node for each result."""
         call = self.make("host", inputs, (operator, attributes, results), (), results[0].dtype)
         return [
@@ -530,8 +544,8 @@ def _runs(dims: Sequence[int], shape: Sequence[int]) -> list[tuple[int, ...]]:
 
 _FOR_TRUTH = frozenset(["and", "or", "xor", "not", "eq", "ne"])
 _FOR_INTEGERS = frozenset(
-    """neg abs sign add sub mul min max floor_div trunc_div fmod remainder and or xor not shl shr eq ne
-    lt le gt ge""".split()
+    """neg abs sign add sub mul min max floor_div trunc_div fmod remainder and or xor not shl shr
+    eq ne lt le gt ge""".split()
 )
 
 

@@ -151,6 +151,8 @@ def through(node: Node, index: Index, sizes: Sequence[int]) -> Index:
     For ``pad`` it may lie outside: the caller masks those places.
     """
     x = node.inputs[0]
+    if node.op == "copy":
+        return index
     if node.op == "permute":
         found = [ZERO] * x.ndim
         for own, d in zip(index, node.attributes[0], strict=True):

@@ -4,19 +4,26 @@ The key of a flushed trace holds its entries (operators, attributes, slots), the
 its inputs (Meta of an array, class of a Python number) and the slots whose results are still
 held. Two traces with equal keys are the same work on other data, so the program is kept.
 
-The executor so far is the NumPy interpreter. The compiler takes over here: `Program.run` decides
-by the number of times the key has been seen, and nothing above this module notices.
+A program is interpreted with NumPy when its key is first seen and compiled when it is seen again;
+the count alone decides, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
+interprets, ``SUIREN_JIT=1`` compiles at first sight, and ``SUIREN_CHECK=1`` compares every compiled
+run with the interpreter. Nothing above this module notices.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections import OrderedDict
 from typing import Any
 
-from suiren.interpreter.executor import Interpretation
+from suiren.interpreter.executor import CHECK, Interpretation
 from suiren.trace.value import Value
 
+_JIT = os.environ.get("SUIREN_JIT", "")
+COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to be seen
+_log = logging.getLogger("suiren.compiler")
 MAX_PROGRAMS = 1024
 MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half a kilobyte
 
@@ -24,11 +31,13 @@ MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half 
 class Program:
     """A flushed trace made runnable; ``seen`` counts how often its key came up."""
 
-    __slots__ = ("seen", "size", "interpretation")
+    __slots__ = ("seen", "size", "key", "native", "interpretation")
 
     def __init__(self, key: tuple):
         self.seen = 0
         self.size = len(key[0])
+        self.key: tuple | None = key
+        self.native: Any = None
         self.interpretation = Interpretation(*key)
 
     def run(
@@ -40,7 +49,38 @@ class Program:
         does not depend on it is computed all the same; the rest is None, and the error comes too.
         """
         self.seen += 1
-        return self.interpretation.run(inputs, own)
+        if self.key is not None and self.seen >= COMPILE_AT:
+            self._compile()
+        if self.native is None:
+            return self.interpretation.run(inputs, own)
+        if CHECK:
+            from suiren.compiler.checking import run_checked
+
+            return run_checked(self, inputs, own)
+        try:
+            return self.native.run(inputs, own), None
+        except Exception as problem:
+            # the inputs are as they were: the interpreter says what is wrong, in whose words
+            if not self.native.expected(problem):
+                _log.warning("a compiled program failed: %r; interpreted instead", problem)
+            return self.interpretation.run(inputs, own)
+
+    def _compile(self) -> None:
+        """Makes the native program, once; where none can be made, the interpreter goes on."""
+        assert self.key is not None
+        key, self.key = self.key, None
+        from suiren.compiler import target
+
+        if target.unavailable() is not None:
+            return
+        from suiren.compiler.program import NativeProgram
+
+        try:
+            self.native = NativeProgram(*key)
+        except Exception:
+            if CHECK:
+                raise
+            _log.warning("a program could not be compiled; it is interpreted", exc_info=True)
 
 
 class ProgramCache:

@@ -86,17 +86,20 @@ def literal(scalar: str, value: Any) -> str:
 class Emitter:
     """One function under construction; ``module()`` gives the whole module's text."""
 
+    fused = True  # whether fma is an instruction of the target; where not, see mathematics.values
+
     def __init__(self, function_attributes: str = "", name: str = "kernel", header: str = ""):
         self.name = name
         self.attributes = function_attributes
         self.parameters = "ptr %args, i64 %task"
         self.header = header  # comments or metadata above the function
-        self.lines: list[str] = []
+        self.lines: list[Any] = []  # lines, and lists of lines: see section()
         self.entry: list[str] = []  # allocas: they belong at the top of the function
         self.declared: dict[str, str] = {}
         self.globals: list[str] = []
         self.args = Operand("%args", "ptr")
         self.task: Int = Operand("%task", "i64")
+        self._buffers: dict[int, Operand] = {}
         self._count = 0
         self._labels = 0
         self._block = "entry"
@@ -106,7 +109,7 @@ class Emitter:
     def module(self) -> str:
         """The module: globals, the function, declarations of the intrinsics it calls."""
         head = f"define void @{self.name}({self.parameters}) {self.attributes} {{\nentry:\n"
-        body = "\n".join((*self.entry, *self.lines))
+        body = "\n".join((*self.entry, *_flat(self.lines)))
         return "\n".join(
             (
                 self.header,
@@ -135,6 +138,39 @@ class Emitter:
     def comment(self, text: str) -> None:
         """Appends a comment line."""
         self.lines.append("  ; " + text.replace("\n", " "))
+
+    def section(self) -> list[Any]:
+        """A place here that can be written to later: what is wanted once, found out in a loop."""
+        place: list[Any] = []
+        self.lines.append(place)
+        return place
+
+    @contextmanager
+    def writing(self, place: list[Any]) -> Iterator[None]:
+        """What is written inside ``with`` (no blocks of its own) goes to that place."""
+        lines, self.lines = self.lines, place
+        try:
+            yield
+        finally:
+            self.lines = lines
+
+    # ---- the kernel's arguments
+
+    def buffer(self, slot: int) -> Operand:
+        """The base address of a buffer: the table points at cells that hold addresses.
+
+        Loaded at the top of the function, once: LLVM would not dare to take it out of a loop.
+        """
+        if slot not in self._buffers:
+            with self.writing(self.entry):
+                cell = self.load(self.pointer(self.args, slot, "ptr"), "ptr", 8)
+                self._buffers[slot] = self.load(cell, "ptr", 8)
+        return self._buffers[slot]
+
+    def number(self, slot: int, type: str) -> Operand:
+        """A Python number of this run, held in its cell as ``double`` or ``i64``."""
+        cell = self.load(self.pointer(self.args, slot, "ptr"), "ptr", 8)
+        return self.load(cell, type, 8)
 
     # ---- constants
 
@@ -279,6 +315,11 @@ class Emitter:
     def masked_store(self, value: Operand, pointer: Operand, mask: Operand) -> None:
         """Stores the lanes whose mask is set."""
         align = max(1, bits(value.type) // 8)
+        if mask.text.count("i1 true") == 1 and mask.text.startswith("<"):
+            # LLVM 22 stores 4 bytes for the one lane of vectors of i16 that come from a trunc.
+            lane = mask.text.split(",").index(next(t for t in mask.text.split(",") if "true" in t))
+            self.store(self.extract(value, lane), pointer)
+            return
         full = f"llvm.masked.store.{mangled(value.type)}.p0"
         self.declared[full] = f"declare void @{full}({value.type}, ptr, {mask.type})"
         self.line(f"call void @{full}({value}, ptr align {align} {pointer.text}, {mask})")
@@ -418,6 +459,14 @@ class Variable:
 
     def set(self, value: Operand) -> None:
         self._emitter.line(f"store {value}, {self.pointer}")
+
+
+def _flat(lines: list[Any]) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, str):
+            yield line
+        else:
+            yield from _flat(line)
 
 
 def mangled(type: str) -> str:

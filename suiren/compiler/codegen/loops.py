@@ -1,0 +1,552 @@
+"""Loop nests: a group of elementwise work and reductions as one kernel.
+
+The rows are shared out in tasks. In each row the inside is walked once for every level: reductions of
+one walk are known in the next, which finds the row in the first-level cache; dear values needed
+again (the exponentials of softmax) are kept in a scratch row. A group without rows is one flat loop,
+cut in chunks. Late reductions are added up by each task for itself, and a second kernel adds the
+tasks' results in order: the split is by shape, so the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from suiren import dtypes
+from suiren.compiler.codegen import arithmetic
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, Variable, lanes, vector
+from suiren.compiler.codegen.expression import Resolver, Root, Term
+from suiren.compiler.codegen.values import Writer
+from suiren.compiler.fuse import Group
+from suiren.compiler.graph import Node
+from suiren.compiler.index import Affine
+from suiren.compiler.target import Target
+from suiren.dtypes import dtype
+
+TASK_WORK = 200_000  # in element operations: some microseconds
+MAX_TASKS = 128
+MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
+SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
+UNROLL = 4  # accumulators of a reduction along vectors
+
+
+@dataclass
+class Kernel:
+    """A kernel's text, and what its table of arguments points at, in order."""
+
+    name: str
+    text: str
+    tasks: int
+    keys: list[Any]  # a Node; ("number", slot); ("partial", Node)
+    barrier: bool = True  # between it and the kernel before it in the same group
+    work: float = 0.0
+    scratch: tuple[tuple[Any, int], ...] = ()  # buffers of its own: (key, bytes)
+
+
+def kernels(group: Group, target: Target) -> list[Kernel]:
+    """The kernels of a group without a product: the loops, and the adding up of partial results."""
+    return LoopNest(group, target).kernels()
+
+
+class LoopNest:
+    """Writes one group; see the module's text."""
+
+    def __init__(self, group: Group, target: Target):
+        self.group = group
+        self.target = target
+        self.resolver = Resolver(group)
+        self.resolver.coarsen()
+        self.sizes = self.resolver.sizes
+        assert self.resolver.rows is not None
+        self.rows: int = self.resolver.rows
+        self.roots = self.resolver.roots
+        self.stored = set(group.stores)
+        self.row_count = prod(self.sizes[: self.rows])
+        self.inside = prod(self.sizes[self.rows :])
+        self.inner = [r for r in self.roots if r.node in group.inner]
+        self.late = [r for r in self.roots if r.node in group.late]
+        self.plain = [r for r in self.roots if r.node.op != "reduce"]
+        self.width = self._width() if self.inside > 1 else 0
+        self.flat = self.rows == 0 and not self.inner and self.inside > 1
+        self.work = self._work()
+        self._divide()
+        self.accumulators: dict[tuple[Node, int], Variable] = {}
+        self.kept_terms: dict[int, tuple[Operand, int]] = {}
+        self.walking = 0  # the level of the present walk of a row
+
+    # ---- sizes
+
+    def _width(self) -> int:
+        sizes = [
+            t.dtype.itemsize for t in self.resolver.terms.values()
+            if t.dtype.category >= dtypes.FLOATING and t.dtype.itemsize >= 4
+        ] or [4]  # fmt: skip
+        width = self.target.vector_bytes // max(sizes)
+        while width > 4 and width // 2 >= self.inside:
+            width //= 2
+        return width
+
+    def _work(self) -> float:
+        each = 2.0 * len(self.roots)
+        for term in self.resolver.terms.values():
+            each += 12 if term.dear else 3 if term.op in ("load", "take") else 1
+        return each * self.row_count * self.inside
+
+    def _divide(self) -> None:
+        """Decides tasks: of rows, or of chunks of the flat loop."""
+        limit = MAX_PARTIALS if self.late else MAX_TASKS
+        wanted = int(min(limit, max(1, self.work // TASK_WORK)))
+        if wanted < 2:
+            wanted = 1
+        self.kept = prod(self.sizes[: self.resolver.kept_rows or 0])
+        columns = any(_after(r.node) > 1 for r in self.late)
+        units = self.row_count
+        if self.flat:
+            lanes_ = max(1, self.width)
+            self.chunk = -(-self.inside // wanted)
+            self.chunk = -(-self.chunk // lanes_) * lanes_
+            self.tasks = -(-self.inside // self.chunk)
+            return
+        if columns and self.kept > 1:
+            units = self.kept
+        self.chunk = -(-units // min(wanted, units))
+        self.tasks = -(-units // self.chunk)
+
+    # ---- the kernel
+
+    def kernels(self) -> list[Kernel]:
+        b = Emitter(self.target.function_attributes)
+        b.fused = self.target.fma
+        self.b = b
+        self.writer = Writer(b, self.sizes, self.rows, self.width)
+        self.writer.written = frozenset(self.stored | {r.node for r in self.late} | {self.group.target})
+        self.writer.saved = self._load_kept
+        self.writer.term_of = {r.node: r.term for r in self.plain}
+        self.levels = 1 + max((self._level(r) for r in self.roots), default=0)
+        self._plan_kept()
+        begin = b.imul(b.task, self.chunk) if self.tasks > 1 else 0
+        if self.tasks > 1:
+            total = self.inside if self.flat else self._units()
+            end = b.imin(b.iadd(begin, self.chunk), total)
+        else:
+            end = self.inside if self.flat else self._units()
+        self._begin_totals()
+        if self.flat:
+            self._flat(begin, end)
+        elif self.kept > 1 and self._columns():
+            with b.loop(begin, end) as kept:
+                self._decode(kept, 0, self.resolver.kept_rows or 0)
+                self._row_loop(0, self.row_count // self.kept, self.resolver.kept_rows or 0)
+        else:
+            self._row_loop(begin, end, 0)
+        self._end_totals()
+        name = "+".join(dict.fromkeys(r.node.op for r in self.roots))
+        first = Kernel(name, b.module(), self.tasks, list(self.writer.slots), work=self.work)
+        parts = [first]
+        partial = [r for r in self.late if self._is_partial(r)]
+        if partial:
+            first.scratch = tuple(
+                (("partial", r.node), self.tasks * r.node.numel * r.node.dtype.itemsize)
+                for r in partial
+            )
+            parts.append(_combine(partial, self.tasks, self.target))
+        return parts
+
+    def _units(self) -> int:
+        return self.kept if self.kept > 1 and self._columns() else self.row_count
+
+    def _columns(self) -> list[Root]:
+        return [r for r in self.late if _after(r.node) > 1]
+
+    def _is_partial(self, root: Root) -> bool:
+        """Whether every task has a result of its own for this late reduction."""
+        return self.tasks > 1 and not (_after(root.node) > 1 and self.kept > 1)
+
+    @staticmethod
+    def _level(root: Root) -> int:
+        return root.term.level
+
+    # ---- rows
+
+    def _decode(self, number: Int, first: int, last: int) -> None:
+        """The variables first..last-1 from their joint number."""
+        b, variables = self.b, self.writer.variables
+        for v in range(last - 1, first - 1, -1):
+            if v == first:
+                variables[v] = number
+            else:
+                variables[v] = b.imod(number, self.sizes[v])
+                number = b.idiv(number, self.sizes[v])
+
+    def _row_loop(self, begin: Int, end: Int, first: int) -> None:
+        b = self.b
+        self._clear_columns()
+        with b.loop(begin, end) as row:
+            self._decode(row, first, self.rows)
+            self.writer.enter_row()
+            for level in range(self.levels):
+                if level:
+                    self.writer.enter_walk()
+                self._row_values(level)
+                self._walk(level)
+
+    def _row_values(self, level: int) -> None:
+        """What is computed once a row: roots of rows, and late reductions of such values."""
+        writer = self.writer
+        for root in self.plain:
+            if root.full or self._level(root) != level:
+                continue
+            value = writer.value(root.term)
+            writer.known[root.node] = value
+            if root.node in self.stored:
+                with self._scalar():
+                    writer.store(value, root.node.dtype, root.node, root.place)
+        for root in self.late:
+            if not root.full and self._level(root) == level:
+                value = writer.value(root.term)
+                place = self.accumulators[root.node, 0]
+                place.set(self._join(root.node, place.get(), value))
+
+    @contextmanager
+    def _scalar(self) -> Iterator[None]:
+        mask, self.writer.mask = self.writer.mask, None
+        yield
+        self.writer.mask = mask
+
+    def _walk(self, level: int) -> None:
+        """One walk of the row: everything of this level that differs inside it."""
+        self.walking = level
+        plain = [r for r in self.plain if r.full and self._level(r) == level]
+        stores = [r for r in plain if r.node in self.stored]
+        inner = [r for r in self.inner if self._level(r) == level]
+        late = [r for r in self.late if r.full and self._level(r) == level]
+        if not (stores or inner or late):
+            return
+        for root in inner:
+            for u in range(self._unroll(level)):
+                start = arithmetic.constant(
+                    self.b, root.node.dtype, neutral(root.node), self.width
+                )
+                self.accumulators[root.node, u] = self.b.variable(start)
+
+        def place(u: int) -> None:
+            self._place(level, stores, inner, late, u)
+
+        if not self.width:
+            self.writer.enter_place(0, None)
+            place(0)
+        else:
+            self._inner_loops(self.rows, place, self._unroll(level))
+        self._finish_inner(inner, level)
+
+    def _unroll(self, level: int) -> int:
+        counted = [r for r in (*self.inner, *self.late) if self._level(r) == level and r.full]
+        if not counted or not self.width:
+            return 1
+        n = self.sizes[-1]
+        few = len(self.resolver.terms) < 40
+        return UNROLL if few and n >= 2 * UNROLL * self.width else 1
+
+    def _inner_loops(self, v: int, place: Any, unroll: int) -> None:
+        if v < len(self.sizes) - 1:
+            with self.b.loop(0, self.sizes[v]) as i:
+                self.writer.variables[v] = i
+                self._inner_loops(v + 1, place, unroll)
+            return
+        self._vectors(0, self.sizes[v], place, unroll)
+
+    def _vectors(self, begin: Int, end: Int, place: Any, unroll: int) -> None:
+        """The last variable from begin (a multiple of the lanes) to end, by vectors."""
+        b, writer, w = self.b, self.writer, self.width
+        count = b.isub(end, begin)
+        if unroll > 1:
+            whole = b.iadd(begin, b.imul(b.idiv(count, w * unroll), w * unroll))
+            with b.loop(begin, whole, w * unroll) as i:
+                for u in range(unroll):
+                    writer.enter_place(b.iadd(i, u * w), None)
+                    place(u)
+            begin = whole
+        rest = b.iadd(begin, b.imul(b.idiv(b.isub(end, begin), w), w))
+        if not (isinstance(rest, int) and isinstance(begin, int) and rest == begin):
+            with b.loop(begin, rest, w) as i:
+                writer.enter_place(i, None)
+                place(0)
+        left = b.isub(end, rest)
+        if isinstance(left, int):
+            if left:
+                writer.enter_place(rest, b.tail_mask(left, w))
+                place(0)
+        elif self.sizes[-1] % w:
+            with b.when(b.icmp("sgt", b.int(left), b.const("i64", 0))):
+                writer.enter_place(rest, b.tail_mask(left, w))
+                place(0)
+
+    def _place(self, level: int, stores, inner, late, u: int) -> None:
+        """Everything of one walk at one vector of places."""
+        writer = self.writer
+        for root in stores:
+            value = writer.lanes(root.term)
+            writer.known[root.node] = value
+            writer.store(value, root.node.dtype, self._key(root), root.place)
+        for root in inner:
+            self._accumulate(self.accumulators[root.node, u], root)
+        for root in late:
+            if _after(root.node) > 1:
+                self._add_to_column(root)
+            else:
+                self._accumulate(self.accumulators[root.node, u], root)
+        self._keep(level)
+        for root in stores:  # values of this place only
+            del writer.known[root.node]
+
+    def _key(self, root: Root) -> Node:
+        """The buffer a root is written to: its own, or that of which it is a part."""
+        return self.group.target or root.node
+
+    # ---- reductions
+
+    def _join(self, node: Node, a: Operand, x: Operand) -> Operand:
+        return join(self.b, node.attributes[0], node.dtype, a, x)
+
+    def _accumulate(self, into: Variable, root: Root) -> None:
+        value = self.writer.lanes(root.term)
+        into.set(self._join(root.node, into.get(), self._masked(root, value)))
+
+    def _masked(self, root: Root, value: Operand) -> Operand:
+        mask = self.writer.mask
+        if mask is None or not self.width:
+            return value
+        rest = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), self.width)
+        return self.b.select(mask, value, rest)
+
+    def _finish_inner(self, inner: list[Root], level: int) -> None:
+        for root in inner:
+            found = self._gathered(root, self._unroll(level))
+            self.writer.known[root.node] = found
+            if root.node in self.stored:
+                with self._scalar():
+                    self.writer.store(found, root.node.dtype, root.node, root.place)
+
+    def _gathered(self, root: Root, unroll: int) -> Operand:
+        """The accumulators of a reduction along vectors, joined to one number."""
+        parts = [self.accumulators[root.node, u].get() for u in range(unroll)]
+        while len(parts) > 1:
+            parts = [self._join(root.node, a, x) for a, x in zip(parts[::2], parts[1::2], strict=True)]
+        return horizontal(self.b, root.node.attributes[0], root.node.dtype, parts[0])
+
+    # ---- late reductions
+
+    def _begin_totals(self) -> None:
+        for root in self.late:
+            if _after(root.node) > 1:
+                continue
+            width = self.width if root.full else 0
+            start = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), width)
+            for u in range(UNROLL if root.full else 1):
+                self.accumulators[root.node, u] = self.b.variable(start)
+
+    def _end_totals(self) -> None:
+        for root in self.late:
+            if _after(root.node) > 1:
+                continue
+            unroll = UNROLL if root.full else 1
+            found = self._gathered(root, unroll)
+            self._store_late(root, found, 0)
+
+    def _late_key(self, root: Root) -> tuple[Any, Int]:
+        """The buffer a late result goes to, and where this task's part begins."""
+        if self._is_partial(root):
+            return ("partial", root.node), self.b.imul(self.b.task, root.node.numel)
+        return root.node, 0
+
+    def _store_late(self, root: Root, value: Operand, at: Int) -> None:
+        key, start = self._late_key(root)
+        scalar = arithmetic.STORED[root.node.dtype]
+        pointer = self.b.pointer(self.writer.buffer(key), self.b.iadd(start, at), scalar)
+        self.b.store(arithmetic.to_memory(self.b, value, root.node.dtype), pointer)
+
+    def _column_pointer(self, root: Root) -> Operand:
+        key, start = self._late_key(root)
+        at = self.b.iadd(start, self.writer.offset(root.place))
+        return self.b.pointer(self.writer.buffer(key), at, arithmetic.STORED[root.node.dtype])
+
+    def _clear_columns(self) -> None:
+        """Columns are added up where they will lie: each begins with nothing."""
+        columns = self._columns()
+        if not columns:
+            return
+        saved = list(self.writer.variables)
+        first = self.resolver.kept_rows or 0
+        for v in range(first, self.rows):
+            self.writer.variables[v] = 0
+        self.writer.enter_row()
+
+        def clear(u: int) -> None:
+            for root in columns:
+                value = arithmetic.constant(
+                    self.b, root.node.dtype, neutral(root.node), self.width
+                )
+                self._write(value, root)
+
+        if self.width:
+            self._inner_loops(self.rows, clear, 1)
+        else:
+            self.writer.enter_place(0, None)
+            clear(0)
+        self.writer.variables[:] = saved
+
+    def _write(self, value: Operand, root: Root) -> None:
+        b, pointer = self.b, self._column_pointer(root)
+        value = arithmetic.to_memory(b, value, root.node.dtype)
+        if self.writer.mask is not None and self.width:
+            b.masked_store(value, pointer, self.writer.mask)
+        else:
+            b.store(value, pointer)
+
+    def _add_to_column(self, root: Root) -> None:
+        b, pointer = self.b, self._column_pointer(root)
+        type = vector(arithmetic.STORED[root.node.dtype], self.width)
+        mask = self.writer.mask
+        old = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+        old = arithmetic.from_memory(b, old, root.node.dtype)
+        self._write(self._join(root.node, old, self.writer.lanes(root.term)), root)
+
+    # ---- what is kept for later walks
+
+    def _plan_kept(self) -> None:
+        """Which dear terms a later walk of the row needs again: they get a scratch row."""
+        self.keep_at: dict[int, list[Term]] = {}
+        if self.levels < 2 or not self.width:
+            return
+        computed: dict[int, int] = {}  # term -> the walk that first computes it
+        chosen: dict[int, Term] = {}
+        for level in range(self.levels):
+            todo = [r.term for r in self.roots if r.full and self._level(r) == level
+                    and (r.node in self.stored or r.node.op == "reduce")]  # fmt: skip
+            seen: set[int] = set()
+            while todo:
+                term = todo.pop()
+                if id(term) in seen or not term.inside:
+                    continue
+                seen.add(id(term))
+                first = computed.setdefault(id(term), level)
+                if first < level and (term.dear or term.op == "root"):
+                    chosen[id(term)] = term
+                    continue
+                if term.op == "root":
+                    todo.extend(r.term for r in self.roots if r.node is term.node)
+                todo.extend(term.inputs)
+        size = 0
+        for term in chosen.values():
+            count = -(-self.inside // self.width) * self.width
+            bytes_ = count * max(1, term.dtype.itemsize)
+            if size + bytes_ > SCRATCH_BYTES or len(self.sizes) - self.rows != 1:
+                continue
+            size += bytes_
+            place = self.b.stack(arithmetic.STORED[term.dtype], count)
+            self.kept_terms[id(term)] = (place, computed[id(term)])
+            self.keep_at.setdefault(computed[id(term)], []).append(term)
+
+    def _keep(self, level: int) -> None:
+        for term in self.keep_at.get(level, ()):
+            value = self.writer.lanes(term)
+            place, _ = self.kept_terms[id(term)]
+            pointer = self.b.pointer(place, self.writer.base, arithmetic.STORED[term.dtype])
+            self.b.store(arithmetic.to_memory(self.b, value, term.dtype), pointer)
+
+    def _load_kept(self, term: Term) -> Operand | None:
+        kept = self.kept_terms.get(id(term))
+        if kept is None or kept[1] >= self.walking:
+            return None
+        scalar = arithmetic.STORED[term.dtype]
+        pointer = self.b.pointer(kept[0], self.writer.base, scalar)
+        found = self.b.load(pointer, vector(scalar, self.width))
+        return arithmetic.from_memory(self.b, found, term.dtype)
+
+    # ---- without rows
+
+    def _flat(self, begin: Int, end: Int) -> None:
+        stores = [r for r in self.plain if r.node in self.stored]
+        late = list(self.late)
+        self.writer.row = self.writer.top
+
+        def place(u: int) -> None:
+            self._place(0, stores, [], late, u)
+
+        self._vectors(begin, end, place, self._unroll(0) if late else 1)
+
+
+def _after(node: Node) -> int:
+    """How many neighbours' results a reduction makes at once: the B of [A, K, B]."""
+    return prod(node.inputs[0].shape[node.attributes[1][-1] + 1 :])
+
+
+def neutral(node: Node) -> object:
+    """What a reduction begins with."""
+    kind, element = node.attributes[0], node.dtype
+    if kind == "sum":
+        return 0
+    if kind == "prod":
+        return 1
+    if element is dtypes.bool:
+        return kind == "min"
+    if element.category >= dtypes.FLOATING:
+        return float("-inf") if kind == "max" else float("inf")
+    bound = dtypes.iinfo(element)
+    return bound.min if kind == "max" else bound.max
+
+
+def join(b: Emitter, kind: str, element: dtype, a: Operand, x: Operand) -> Operand:
+    """One step of a reduction."""
+    if element is dtypes.bool:
+        return b.binary("or" if kind in ("max", "sum") else "and", a, x)
+    name = {"sum": "add", "prod": "mul"}.get(kind, kind)
+    return arithmetic.apply(b, name, element, [a, x])
+
+
+def horizontal(b: Emitter, kind: str, element: dtype, x: Operand) -> Operand:
+    """The lanes of a vector joined, halves with halves."""
+    count = lanes(x.type)
+    if not count:
+        return x
+    while count > 1:
+        half = count // 2
+        low = b.shuffle(x, x, range(half))
+        high = b.shuffle(x, x, range(half, count))
+        x = join(b, kind, element, low, high)
+        count = half
+    return b.extract(x, 0)
+
+
+def _combine(roots: list[Root], tasks: int, target: Target) -> Kernel:
+    """The kernel that puts the tasks' results together, in their order."""
+    b = Emitter(target.function_attributes)
+    b.fused = target.fma
+    keys: list[Any] = []
+    for root in roots:
+        node = root.node
+        keys += [("partial", node), node]
+        source, result = b.buffer(len(keys) - 2), b.buffer(len(keys) - 1)
+        scalar, n = arithmetic.STORED[node.dtype], node.numel
+        width = min(16, target.vector_bytes // max(4, node.dtype.itemsize)) if n >= 4 else 0
+        with b.loop(0, n, max(1, width)) as j:
+            whole = not width or n % width == 0
+            mask = None if whole else b.tail_mask(b.isub(n, j), width)
+            type = vector(scalar, width)
+            start = arithmetic.constant(b, node.dtype, neutral(node), width)
+            total = b.variable(start)
+            with b.loop(0, tasks) as t:
+                pointer = b.pointer(source, b.iadd(b.imul(t, n), j), scalar)
+                x = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+                x = arithmetic.from_memory(b, x, node.dtype)
+                total.set(join(b, node.attributes[0], node.dtype, total.get(), x))
+            value = arithmetic.to_memory(b, total.get(), node.dtype)
+            pointer = b.pointer(result, j, scalar)
+            if mask is None:
+                b.store(value, pointer)
+            else:
+                b.masked_store(value, pointer, mask)
+    return Kernel("combine", b.module(), 1, keys)

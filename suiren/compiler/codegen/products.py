@@ -1,0 +1,137 @@
+"""Matrix products with what is fused behind them: the bridge from groups to ``matmul``."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from suiren import dtypes
+from suiren.compiler.codegen import arithmetic, matmul
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand
+from suiren.compiler.codegen.expression import Resolver
+from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.values import Writer
+from suiren.compiler.fuse import Group, strided
+from suiren.compiler.graph import Node
+from suiren.compiler.target import Target
+
+_MEMORY = {
+    dtypes.float32: "float", dtypes.float64: "double",
+    dtypes.float16: "half", dtypes.bfloat16: "bfloat",
+}  # fmt: skip
+
+
+def operands(group: Group) -> tuple[Node, ...]:
+    """The arrays that the group's product multiplies: they lie in memory."""
+    if group.product is None:
+        return ()
+    return tuple([strided(x)[0] for x in group.product.inputs])
+
+
+def kernels(group: Group, target: Target) -> list[Kernel]:
+    """The kernels of a group with a product: packing, multiplying, and the epilogue within."""
+    node = group.product
+    assert node is not None
+    keys: list[Any] = []
+
+    def slot(key: Any) -> int:
+        if key not in keys:
+            keys.append(key)
+        return keys.index(key)
+
+    a, b = (_matrix(x, slot) for x in node.inputs)
+    m, n = node.shape[-2:]
+    product = matmul.Product(
+        batch=tuple(node.shape[:-2]), m=m, n=n, k=node.inputs[0].shape[-1], a=a, b=b,
+        compute="double" if node.dtype is dtypes.float64 else "float",
+    )  # fmt: skip
+    epilogue = _Epilogue(group, slot)
+    for key in epilogue.prepare(target):
+        slot(key)
+    first_scratch = len(keys)
+    plan = matmul.plan(product, target, epilogue.finish, first_scratch)
+    scratch = tuple((("scratch", node, number), size) for number, size in plan.scratch)
+    for key, _ in scratch:
+        slot(key)
+    made = []
+    for number, part in enumerate(plan.parts):
+        made.append(
+            Kernel(part.name, part.text, part.tasks, list(keys), part.barrier, part.flops)
+        )
+        if number == 0:
+            made[0].scratch = scratch
+    return made
+
+
+def _matrix(x: Node, slot: Any) -> matmul.Matrix:
+    base, strides, offset = strided(x)
+    return matmul.Matrix(
+        slot(base), offset, strides[-2], strides[-1], tuple(strides[:-2]), _MEMORY[base.dtype]
+    )
+
+
+class _Epilogue:
+    """Writes what becomes of the product's elements."""
+
+    def __init__(self, group: Group, slot: Any):
+        self.group = group
+        self.slot = slot
+        self.resolver = Resolver(group)
+        self.resolver.coarsen()
+        self.target: Target | None = None
+
+    def prepare(self, target: Target) -> list[Any]:
+        """What the epilogue reads and writes, in a fixed order."""
+        found: list[Any] = []
+        for term in self.resolver.terms.values():
+            if term.op in ("load", "take"):
+                found.append(term.node)
+            elif term.op == "number":
+                assert term.node is not None
+                found.append(("number", term.node.attributes[0]))
+        return found + list(self.group.stores)
+
+    def finish(
+        self, b: Emitter, value: Operand, batch: tuple[Int, ...], row: Int, column: Int,
+        mask: Operand | None,
+    ) -> None:  # fmt: skip
+        resolver, group = self.resolver, self.group
+        sizes = resolver.sizes
+        width = int(value.type[1 : value.type.index(" ")]) if value.type[0] == "<" else 0
+        writer = Writer(b, sizes, len(sizes) - 1, width)
+        writer.slot = self.slot  # type: ignore[method-assign]
+        writer.written = frozenset(group.stores)
+        writer.term_of = {r.node: r.term for r in resolver.roots if r.node is not group.product}
+        writer.variables[:] = [*self._batch(batch, b), row, column]
+        writer.enter_row()
+        writer.enter_place(column, mask)
+        assert group.product is not None
+        kind = group.product.dtype
+        if kind.is_half:
+            value = arithmetic.cast(b, value, dtypes.float32, kind)
+        writer.known[group.product] = value
+        for root in resolver.roots:
+            if root.node not in group.stores:
+                continue
+            found = value if root.node is group.product else writer.lanes(root.term)
+            writer.known[root.node] = found
+            writer.store(found, root.node.dtype, root.node, root.place)
+
+    def _batch(self, batch: tuple[Int, ...], b: Emitter) -> list[Int]:
+        """The group's batch variables from the product's: finer ones where they were split."""
+        node = self.group.product
+        assert node is not None
+        shape, sizes = node.shape[:-2], self.resolver.sizes[:-2]
+        if list(shape) == list(sizes):
+            return list(batch)
+        number: Int = 0
+        for own, size in zip(batch, shape, strict=True):
+            number = b.iadd(b.imul(number, size), own)
+        found: list[Int] = []
+        for size in reversed(sizes):
+            found.append(b.imod(number, size))
+            number = b.idiv(number, size)
+        return found[::-1]
+
+
+__all__ = ["kernels", "operands"]

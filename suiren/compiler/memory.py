@@ -1,0 +1,89 @@
+"""Memory for compiled programs: arrays for outputs, and an arena for what lies between.
+
+Fresh memory from the system costs a page fault for every four kilobytes, more than the arithmetic
+on them. So arrays that programs hand out are remembered: when nobody outside holds one any more (the
+reference count says so), it is handed out again.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+MAX_BYTES = 256 << 20  # remembered before those that are free are let go
+ALIGNMENT = 64
+
+
+class Pool:
+    """Arrays by shape and type, handed out again when they are free.
+
+    ``addresses`` has the address of each array that is remembered, by its ``id``.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: dict[int, int] = {}
+        self._lent: dict[tuple, deque[np.ndarray]] = {}
+        self._bytes = 0
+        self._limit = MAX_BYTES
+        self._lock = threading.Lock()
+
+    def take(self, key: tuple[tuple[int, ...], Any]) -> np.ndarray:
+        """An array of this shape and type with anything in it."""
+        with self._lock:
+            lent = self._lent.get(key)
+            if lent is None:
+                lent = self._lent[key] = deque()
+            for _ in range(min(len(lent), 4)):
+                lent.rotate(-1)
+                if sys.getrefcount(lent[-1]) <= _FREE:
+                    return lent[-1]
+            array = np.empty(*key)
+            self.addresses[id(array)] = array.ctypes.data
+            lent.append(array)
+            self._bytes += array.nbytes + 100
+            if self._bytes > self._limit:
+                self._forget()
+            return array
+
+    def _forget(self) -> None:
+        """Lets go of what is free, and of arrays in use as well: their users hold them."""
+        self._lent.clear()
+        self.addresses.clear()
+        self._bytes = 0
+
+
+class Arena(threading.local):
+    """One block of memory a thread, as large as its largest program wanted."""
+
+    def __init__(self) -> None:
+        self._block = np.empty(0, np.uint8)
+        self._address = 0
+
+    def address(self, size: int) -> int:
+        """The block's address, at least this many bytes."""
+        if size + ALIGNMENT > self._block.nbytes:
+            self._block = np.empty(0, np.uint8)
+            self._block = np.empty(size + size // 8 + ALIGNMENT, np.uint8)
+            start = self._block.ctypes.data
+            self._address = start + -start % ALIGNMENT
+        return self._address
+
+    def view(self, offset: int, shape: tuple[int, ...], kind: Any) -> np.ndarray:
+        """A part of the block as an array."""
+        start = self._address - self._block.ctypes.data + offset
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+        return self._block[start : start + size].view(kind).reshape(shape)
+
+
+def _free_count() -> int:
+    lent = deque([np.empty(1)])
+    return sys.getrefcount(lent[-1])
+
+
+_FREE = _free_count()
+pool = Pool()
+arena = Arena()
