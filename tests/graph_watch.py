@@ -1,9 +1,9 @@
 """Holds every recorded operation against its lowering while some program runs.
 
 Inside ``with Watch() as watch:`` each flushed trace is computed as ever, and then each of its
-entries once more alone: lowered to a graph, which NumPy runs (``graph_numpy.py``), and compared with
-the operator's own ``evaluate``. Equal entries (operator, attributes, kinds of arguments) are looked
-at a few times only. The watch counts which operators had a native form and which ran on the host.
+entries once more alone: lowered to a graph, which NumPy runs (``graph_numpy.py``), and compared
+with the operator's own ``evaluate``. Equal entries (operator, attributes, kinds of arguments) are
+looked at a few times only. The watch counts which operators had a native form and which ran on the host.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Watch:
 
     def report(self) -> str:
         """A table: what is still on the host, by frequency, and what disagrees."""
-        lines = [f"{len(self.native)} operators native, {len(self.host)} (in some form) on the host"]
+        lines = [f"{len(self.native)} operators native, {len(self.host)} on the host at times"]
         for name, count in self.host.most_common():
             also = f" (native {self.native[name]} times)" if name in self.native else ""
             example = min(self.reasons[name], key=len)

@@ -301,6 +301,17 @@ def check_padding(shape: Sequence[int], padding: Sequence[int], mode: str) -> No
         _pad_positions(shape, axis, before, after, mode)
 
 
+def padded_positions(
+    shape: Sequence[int], padding: Sequence[int], mode: str
+) -> list[tuple[int, np.ndarray]]:
+    """(axis, the positions that `pad_by_mode` reads there) of each padded axis."""
+    shape = tuple(shape)
+    return [
+        (axis, _pad_positions(shape, axis, before, after, mode))
+        for axis, before, after in _padded_axes(len(shape), padding)
+    ]
+
+
 def _padded_axes(axes: int, padding: Sequence[int]) -> list[tuple[int, int, int]]:
     if len(padding) % 2 or len(padding) > 2 * axes:
         raise RuntimeError(

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.elementwise import elementwise

@@ -150,7 +150,9 @@ class isinf:
         return np.isinf(input)
 
     def decompose(g, input):
-        return is_infinite(input) if _is_floating(input) else g.full(input.shape, False, dtypes.bool)
+        if not _is_floating(input):
+            return g.full(input.shape, False, dtypes.bool)
+        return is_infinite(input)
 
 
 @elementwise("bool", inplace=False, out=False)
@@ -161,7 +163,9 @@ class isfinite:
         return np.isfinite(input)
 
     def decompose(g, input):
-        return is_finite(input) if _is_floating(input) else g.full(input.shape, True, dtypes.bool)
+        if not _is_floating(input):
+            return g.full(input.shape, True, dtypes.bool)
+        return is_finite(input)
 
 
 @elementwise("bool", inplace=False)

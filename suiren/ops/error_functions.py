@@ -228,6 +228,9 @@ class ndtr:
     refuse = refusing("ndtr", "complex")
     evaluate = in_double(lambda x: erfc_of(-x / _ROOT_2) / 2)
 
+    def decompose(g, input):
+        return (input * (-1 / _ROOT_2)).erfc() * 0.5
+
     def grad_input(grad, input):
         return grad * ((input * input * -0.5).exp() / math.sqrt(2 * math.pi))
 

@@ -10,6 +10,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import kept_layout
+from suiren.ops.lowering import wrapped
 from suiren.ops.views import full_like_meta, reshape
 from suiren.tensor import Tensor
 from suiren.trace import meta
@@ -42,6 +43,10 @@ class take:
                 f"out of range: tried to access an index beyond the {input.size} elements, in "
                 "take()"
             ) from None
+
+    def decompose(g, input, index):
+        flat = input.reshape(input.numel)
+        return g.take(flat, wrapped(g, index, flat.numel), 0, checked=True)
 
     def grad_input(grad, input_meta, index):
         return put(full_like_meta(input_meta), index, grad, True)
@@ -87,6 +92,13 @@ class put:
         except IndexError:
             raise IndexError(f"put_(): index out of range of {flat.size} elements") from None
         return input
+
+    def decompose(g, input, index, source, accumulate):
+        flat, count = input.reshape(input.numel), index.numel
+        places = wrapped(g, index, flat.numel).reshape(count)
+        how = "add" if accumulate else "set"
+        values = source.reshape(count)
+        return g.scatter(how, flat, places, values, 0, checked=True).reshape(*input.shape)
 
     def grad_input(grad, source_meta, index, accumulate):
         if accumulate:

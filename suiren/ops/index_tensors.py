@@ -17,6 +17,7 @@ from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import Operator
 from suiren.ops.elementwise import broadcast_shapes, elementwise_strides, kept_layout
+from suiren.ops.lowering import wrapped
 from suiren.ops.views import full_like_meta
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
@@ -110,6 +111,45 @@ def _index_put_evaluate(input: Any, values: Any, *rest: Any) -> Any:
     return input
 
 
+def _lowered_places(g: Any, input: Any, dims: tuple[int, ...], indices: tuple) -> tuple:
+    """The input with the indexed dimensions as one, which one that is, and the positions there.
+
+    Last comes the order of the dimensions before they were put together.
+    """
+    if not input.numel:
+        raise g.NotNative("nothing to index")
+    at = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
+    rest = [d for d in range(input.ndim) if d not in dims]
+    order = (*rest[:at], *dims, *rest[at:])
+    sizes = [input.shape[d] for d in order]
+    merged = prod([input.shape[d] for d in dims])
+    flat = input.permute(*order).reshape(*sizes[:at], merged, *sizes[at + len(dims) :])
+    places = None
+    for d, index in zip(dims, indices, strict=True):
+        here = wrapped(g, index, input.shape[d])
+        places = here if places is None else places * input.shape[d] + here
+    return flat, at, places, order
+
+
+def _index_decompose(g: Any, input: Any, *rest: Any) -> Any:
+    flat, at, places, _ = _lowered_places(g, input, rest[-1], rest[:-1])
+    return g.take(flat, places, at, checked=True)
+
+
+def _index_put_decompose(g: Any, input: Any, values: Any, *rest: Any) -> Any:
+    accumulate = rest[-1]
+    if accumulate and input.dtype is dtypes.bool:
+        raise g.NotNative("a sum of truth values")
+    flat, at, places, order = _lowered_places(g, input, rest[-2], rest[:-2])
+    before, after = flat.shape[:at], flat.shape[at + 1 :]
+    values = values.expand(*before, *places.shape, *after)
+    values = values.reshape(*before, places.numel, *after)
+    how = "add" if accumulate else "set"
+    found = g.scatter(how, flat, places.reshape(places.numel), values, at, checked=True)
+    back = [order.index(d) for d in range(input.ndim)]
+    return found.reshape(*[input.shape[d] for d in order]).permute(*back)
+
+
 def _index_put_meta(input: Meta, values: Meta, *rest: Any) -> Meta:
     dims, indices = rest[-2], rest[:-2]
     shape = indexed_shape(input.shape, dims, indices)
@@ -134,6 +174,7 @@ def index_operators(count: int) -> tuple[Operator, Operator]:
         node_name = "IndexBackward0"
         infer = staticmethod(_index_meta)
         evaluate = staticmethod(_index_evaluate)
+        decompose = staticmethod(_index_decompose)
 
     class index_put:
         """``input`` with ``values`` at (or added to) the places that index tensors name."""
@@ -142,6 +183,7 @@ def index_operators(count: int) -> tuple[Operator, Operator]:
         consumes = 0
         infer = staticmethod(_index_put_meta)
         evaluate = staticmethod(_index_put_evaluate)
+        decompose = staticmethod(_index_put_decompose)
 
     # The derivatives take the index tensors by name: their number is the operator's.
     scope: dict[str, Any] = {"_d_index": _d_index, "_d_put": _d_put, "_d_values": _d_values}

@@ -13,6 +13,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import kept_layout
 from suiren.ops.indexing import checked_number
+from suiren.ops.lowering import wrapped
 from suiren.ops.scatter import (
     check_bounds,
     check_index,
@@ -38,6 +39,15 @@ def _check_vector(index: Tensor, name: str) -> Tensor:
 
 def _along(ndim: int, dim: int, index) -> tuple:
     return (slice(None),) * dim + (with_a_dimension(index),)
+
+
+def _lowered_write(g, how, input, index, source, dim):
+    if how == "add" and input.dtype is dtypes.bool:
+        raise g.NotNative("a sum of truth values")
+    target, places = with_a_dimension(input), with_a_dimension(index).cast(dtypes.int64)
+    shape = list(target.shape)
+    shape[dim] = places.numel
+    return g.scatter(how, target, places, source.reshape(*shape), dim).reshape(*input.shape)
 
 
 @operator()
@@ -76,6 +86,11 @@ class index_select:
         found = np.take(source, with_a_dimension(index), axis=dim)
         return found if input.ndim else found.reshape(())
 
+    def decompose(g, input, index, dim):
+        index = with_a_dimension(index).cast(dtypes.int64)
+        found = g.take(with_a_dimension(input), index, dim)
+        return found if input.ndim else found.reshape()
+
     def grad_input(grad, input_meta, index, dim):
         zeros = full_like_meta(input_meta)
         return apply(index_added.operator, (zeros, index, grad), (dim,))
@@ -104,6 +119,9 @@ class index_added:
         places = np.arange(target.size).reshape(target.shape)[_along(target.ndim, dim, index)]
         np.add.at(target.reshape(-1), places.reshape(-1), source.reshape(-1))
         return input
+
+    def decompose(g, input, index, source, dim):
+        return _lowered_write(g, "add", input, index, source, dim)
 
     def grad_input(grad):
         return grad
@@ -180,6 +198,9 @@ class index_copied:
         target[_along(target.ndim, dim, index)] = with_a_dimension(source)
         return input
 
+    def decompose(g, input, index, source, dim):
+        return _lowered_write(g, "set", input, index, source, dim)
+
     def grad_input(grad, index, dim):
         return apply(index_filled.operator, (grad, index, 0), (dim,))
 
@@ -226,6 +247,13 @@ class index_filled:
                 f"{target.shape[dim]}"
             ) from None
         return input
+
+    def decompose(g, input, index, value, dim):
+        shape = list(with_a_dimension(input).shape)
+        shape[dim] = index.numel
+        values = value.cast(input.dtype).expand(*shape)
+        places = wrapped(g, index, with_a_dimension(input).shape[dim])
+        return _lowered_write(g, "set", input, places, values, dim)
 
     def grad_input(grad, index, dim):
         return apply(index_filled.operator, (grad, index, 0), (dim,))

@@ -224,11 +224,6 @@ def wrapped(g: Any, index: Any, size: int) -> Any:
     return g.where(index < 0, index + size, index)
 
 
-def with_a_dimension(x: Any) -> Any:
-    """A number as an array of one dimension."""
-    return x if x.ndim else x.reshape(1)
-
-
 # ---- products
 
 
@@ -245,6 +240,5 @@ __all__ = [
     "added_at_positions", "alike", "at_positions", "converted", "corner", "exact",
     "flat_positions", "inside", "is_number", "is_zero", "is_finite", "is_infinite", "narrow",
     "on_diagonal", "product",
-    "put_corner", "put_slice", "row_major", "truth", "type_of", "widened", "with_a_dimension",
-    "wrapped",
+    "put_corner", "put_slice", "row_major", "truth", "type_of", "widened", "wrapped",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops import sliding as _sliding  # noqa: F401 (registers unfold)
 from suiren.ops import splitting as _splitting  # noqa: F401 (registers split and unbind)
 from suiren.ops.creation import format_strides
+from suiren.ops.lowering import narrow, widened
 from suiren.ops.parts import select
 from suiren.ops.strided import as_strided
 from suiren.ops.views import reshape, sizes_of, squeeze, t, transpose, unsqueeze
@@ -98,6 +99,11 @@ class resized:
         if flat.size < wanted:
             flat = np.concatenate([flat, np.zeros(wanted - flat.size, input.dtype)])
         return flat[:wanted].reshape(shape)
+
+    def decompose(g, input, shape):
+        flat, wanted = input.reshape(input.numel), prod(shape)
+        flat = widened(g, flat, 0, 0, max(wanted - flat.numel, 0))
+        return narrow(g, flat, 0, 0, wanted).reshape(*shape)
 
 
 @composite(where=("Tensor",), name="resize_")

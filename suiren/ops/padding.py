@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.interpreter import resize as kernels
 from suiren.operator import composite, operator
+from suiren.ops.lowering import added_at_positions, at_positions, inside, narrow
 
 
 def _grown(shape, pad) -> list[int]:
@@ -61,6 +63,18 @@ class constant_pad_nd:
                 target[...] = input[tuple(source)]
         return result
 
+    def decompose(g, input, value, pad):
+        sides = [(0, 0)] * input.ndim
+        for i in range(len(pad) // 2):
+            before, after = pad[2 * i], pad[2 * i + 1]
+            at = input.ndim - 1 - i
+            first, last = max(-before, 0), max(-after, 0)
+            if input.shape[at] < first + last:
+                raise g.NotNative("more is cut away than there is")
+            input = narrow(g, input, at, first, input.shape[at] - first - last)
+            sides[at] = max(before, 0), max(after, 0)
+        return inside(g, input, sides, value.cast(input.dtype))
+
     def grad_input(grad, pad):
         return constant_pad_nd(grad, [-p for p in pad], 0)
 
@@ -85,6 +99,11 @@ def _define(mode: str, axes: int):
         def evaluate(input, pad):
             return kernels.pad_by_mode(input, pad, mode)
 
+        def decompose(g, input, pad):
+            for axis, positions in kernels.padded_positions(input.shape, pad, mode):
+                input = at_positions(g, input, axis, positions)
+            return input
+
         def grad_input(grad, input_meta, pad):
             return gradient(grad, input_meta.shape, pad)
 
@@ -100,6 +119,13 @@ def _define(mode: str, axes: int):
 
         def evaluate(grad_output, shape, pad):
             return kernels.pad_by_mode_gradient(grad_output, shape, pad, mode)
+
+        def decompose(g, grad_output, shape, pad):
+            kind = grad_output.dtype
+            found = grad_output.cast(dtypes.float32) if kind.is_half else grad_output
+            for axis, positions in kernels.padded_positions(shape, pad, mode):
+                found = added_at_positions(g, found, axis, positions, shape[axis])
+            return found.cast(kind)
 
         def grad_grad_output(grad, pad):
             return grow(grad, pad)

@@ -16,6 +16,7 @@ from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
 from suiren.ops.elementwise import broadcast_shapes
+from suiren.ops.lowering import narrow
 from suiren.ops.matmul import check_tensors, matmul, mm
 from suiren.ops.parts import diagonal
 from suiren.ops.reductions import sum_
@@ -163,6 +164,10 @@ class _cross:
         parts = [a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)]
         return np.stack(parts, axis=dim)
 
+    def decompose(g, input, other, dim):
+        a, b = ([narrow(g, x, dim, i, 1) for i in range(3)] for x in (input, other))
+        return g.concat([a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)], dim)
+
     def grad_input(grad, other, dim):
         return _cross(conj(other), grad, dim)
 
@@ -260,6 +265,11 @@ class trace:
     def evaluate(input):
         kind = np.int64 if input.dtype.kind in "biu" else input.dtype
         return np.asarray(np.trace(input, dtype=kind))
+
+    def decompose(g, input):
+        kind = dtypes.int64 if input.dtype.category < dtypes.FLOATING else input.dtype
+        here = g.iota(input.shape, 0).eq(g.iota(input.shape, 1))
+        return g.where(here, input.cast(kind), 0).sum()
 
     def grad_input(grad, input_meta):
         from suiren.ops.parts import diagonal_write
@@ -421,6 +431,21 @@ class _cdist:
     def evaluate(x1, x2, p):
         apart = np.abs(np.expand_dims(x1, -2) - np.expand_dims(x2, -3))
         return _norms(apart, p).astype(x1.dtype)
+
+    def decompose(g, x1, x2, p):
+        n = x1.ndim
+        apart = (x1.unsqueeze(n - 1) - x2.unsqueeze(n - 2)).abs()
+        if not apart.numel:
+            raise g.NotNative("no distances")
+        if p == 0:
+            return apart.ne(0).cast(x1.dtype).sum((n,))
+        if p == inf:
+            return apart.amax((n,))
+        if p == 1:
+            return apart.sum((n,))
+        if p == 2:
+            return (apart * apart).sum((n,)).sqrt()
+        return (apart**p).sum((n,)) ** (1 / p)
 
     def grad_x1(grad, x1, x2, result, p):
         return sum_(_distance_slope(_differences(x1, x2), grad, result, p), -2)

@@ -312,6 +312,12 @@ def _zero_gradient(name: str, node: str, parameters: int = 1) -> Any:
     def evaluate_two(input, other, drawn):
         return drawn
 
+    def decompose_one(g, input, drawn):
+        return drawn
+
+    def decompose_two(g, input, other, drawn):
+        return drawn
+
     def backward(grad, metas, needs):
         gradients = [
             fill(m.shape, 0, m.dtype) if need else None
@@ -323,6 +329,7 @@ def _zero_gradient(name: str, node: str, parameters: int = 1) -> Any:
         "call": call,
         "infer": infer,
         "evaluate": evaluate_two if parameters == 2 else evaluate_one,
+        "decompose": decompose_two if parameters == 2 else decompose_one,
         "backward": backward,
         "tensors": parameters + 1,
         "node_name": node,

@@ -197,6 +197,20 @@ class spaced:
     def evaluate(start, end, m):
         return _spaced(start, end, m.shape[0], m.dtype).astype(m.dtype.numpy)
 
+    def decompose(g, start, end, m):
+        if m.dtype.category != dtypes.FLOATING or not m.numel:
+            raise g.NotNative("whole numbers, or none at all")
+        kind = dtypes.float32 if m.dtype.is_half else m.dtype
+        steps = m.shape[0]
+        start, end = start.cast(kind), end.cast(kind)
+        if steps == 1:
+            return start.expand(1).cast(m.dtype)
+        step = (end - start) / (steps - 1)
+        at = g.iota(m.shape, 0)
+        low = start + step * at.cast(kind)
+        high = end - step * (steps - 1 - at).cast(kind)
+        return g.where(at < steps // 2, low, high).cast(m.dtype)
+
 
 def _spaced(start: Any, end: Any, steps: int, kind: dtype) -> np.ndarray:
     if kind.category == dtypes.INTEGER:

@@ -99,10 +99,12 @@ class flip:
         return np.flip(input, dims) if np.ndim(input) else input
 
     def decompose(g, input, dims):
-        return g.slice(
-            input,
-            [(n - 1, n, -1) if d in dims and n > 1 else (0, n, 1) for d, n in enumerate(input.shape)],
-        )
+        turned = [d in dims and n > 1 for d, n in enumerate(input.shape)]
+        ranges = [
+            (n - 1, n, -1) if turn else (0, n, 1)
+            for turn, n in zip(turned, input.shape, strict=True)
+        ]
+        return g.slice(input, ranges)
 
     def grad_input(grad, dims):
         return apply(flip.operator, (grad,), (dims,))

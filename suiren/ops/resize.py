@@ -309,6 +309,13 @@ class pixel_shuffle:
         order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
         return split.transpose(order).reshape(*lead, c // factor**2, h * factor, w * factor)
 
+    def decompose(g, input, factor):
+        *lead, c, h, w = input.shape
+        n = len(lead)
+        split = input.reshape(*lead, c // factor**2, factor, factor, h, w)
+        order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
+        return split.permute(*order).reshape(*lead, c // factor**2, h * factor, w * factor)
+
     def grad_input(grad, factor):
         return pixel_unshuffle(grad, factor)
 
@@ -338,6 +345,13 @@ class pixel_unshuffle:
         split = input.reshape(*lead, c, h // factor, factor, w // factor, factor)
         order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)
         return split.transpose(order).reshape(*lead, c * factor**2, h // factor, w // factor)
+
+    def decompose(g, input, factor):
+        *lead, c, h, w = input.shape
+        n = len(lead)
+        split = input.reshape(*lead, c, h // factor, factor, w // factor, factor)
+        order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)
+        return split.permute(*order).reshape(*lead, c * factor**2, h // factor, w // factor)
 
     def grad_input(grad, factor):
         return pixel_shuffle(grad, factor)

@@ -29,6 +29,15 @@ def _accumulated(ufunc, input, dim: int) -> np.ndarray:
     return ufunc.accumulate(input, axis=dim, dtype=wide).astype(input.dtype, copy=False)
 
 
+def _lowered_scan(g, kind, x, dim):
+    if x.dtype is dtypes.bool:
+        raise g.NotNative("sums and products of truth values")
+    if not x.ndim:
+        return x
+    wide = dtypes.float64 if x.dtype is dtypes.float32 else x.dtype
+    return g.scan(kind, x.cast(wide), dim).cast(x.dtype)
+
+
 def _reverse_cumsum(x, dim: int):
     return x.flip(dim).cumsum(dim).flip(dim) if x._meta.ndim else x
 
@@ -56,6 +65,9 @@ class cumsum:
     def evaluate(input, dim):
         return _accumulated(np.add, input, dim)
 
+    def decompose(g, input, dim):
+        return _lowered_scan(g, "sum", input, dim)
+
     def grad_input(grad, dim):
         return _reverse_cumsum(grad, dim)
 
@@ -82,6 +94,9 @@ class cumprod:
 
     def evaluate(input, dim):
         return _accumulated(np.multiply, input, dim)
+
+    def decompose(g, input, dim):
+        return _lowered_scan(g, "prod", input, dim)
 
     def grad_input(grad, input, result, dim):
         if not input._meta.ndim or not input._meta.numel:
@@ -135,6 +150,18 @@ def _running_extreme(ufunc, input, dim):
     return values, np.maximum.accumulate(np.where(newest, places, 0), axis=dim)
 
 
+def _lowered_extremes(g, kind, x, dim):
+    if x.dtype is dtypes.bool:
+        raise g.NotNative("extremes of truth values")
+    if not x.ndim:
+        return x, g.full((), 0, dtypes.int64)
+    values = g.scan(kind, x, dim)
+    newest = x.eq(values)
+    if x.dtype.is_floating_point:
+        newest = newest | x.isnan()
+    return values, g.scan("max", g.where(newest, g.iota(x.shape, dim), 0), dim)
+
+
 def _running(record, kind, name, input, dim):
     m = input._meta
     if m.dtype.is_complex:
@@ -174,6 +201,9 @@ class cummax:
     def evaluate(input, dim):
         return _running_extreme(np.maximum, input, dim)
 
+    def decompose(g, input, dim):
+        return _lowered_extremes(g, "max", input, dim)
+
     def grad_input(grad, input_meta, result1, dim):
         return _running_gradient(grad, input_meta, result1, dim)
 
@@ -200,6 +230,9 @@ class cummin:
 
     def evaluate(input, dim):
         return _running_extreme(np.minimum, input, dim)
+
+    def decompose(g, input, dim):
+        return _lowered_extremes(g, "min", input, dim)
 
     def grad_input(grad, input_meta, result1, dim):
         return _running_gradient(grad, input_meta, result1, dim)

@@ -17,6 +17,7 @@ from suiren.ops.creation import fill
 from suiren.ops.elementwise import broadcast_shapes
 from suiren.ops.index_tensors import known_range
 from suiren.ops.indexing import checked_number, choose
+from suiren.ops.lowering import corner, put_corner
 from suiren.ops.parts import slice_
 from suiren.ops.views import full_like_meta, reshape, wrap_dim
 from suiren.tensor import Tensor
@@ -110,6 +111,16 @@ def _corner(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return with_a_dimension(array)[tuple([slice(n) for n in shape])]
 
 
+def _lowered_scatter(g, how, input, index, src, dim):
+    if how == "add" and input.dtype is dtypes.bool:
+        raise g.NotNative("a sum of truth values")
+    if not index.numel:
+        return input
+    target, places = with_a_dimension(input), with_a_dimension(index).cast(dtypes.int64)
+    values = corner(g, with_a_dimension(src), places.shape)
+    return g.scatter_along(how, target, places, values, dim).reshape(*input.shape)
+
+
 # --------------------------------------------------------------------------
 # gather and scatter
 
@@ -149,6 +160,13 @@ class gather:
         wanted[dim] = source.shape[dim]
         found = np.take_along_axis(_corner(source, tuple(wanted)), places, dim)
         return found.reshape(index.shape)
+
+    def decompose(g, input, index, dim):
+        source, places = with_a_dimension(input), with_a_dimension(index)
+        shape = list(places.shape)
+        shape[dim] = source.shape[dim]
+        places = places.cast(dtypes.int64)
+        return g.take_along(corner(g, source, shape), places, dim).reshape(*index.shape)
 
     def grad_input(grad, input_meta, index, dim):
         if not index._meta.numel:
@@ -194,6 +212,9 @@ class scatter_add:
         np.add.at(target.reshape(-1), flat.reshape(-1), values.reshape(-1))
         return input
 
+    def decompose(g, input, index, src, dim):
+        return _lowered_scatter(g, "add", input, index, src, dim)
+
     def grad_input(grad):
         return grad
 
@@ -229,6 +250,9 @@ class corner_write:
         _corner(input, with_a_dimension(src).shape)[...] = with_a_dimension(src)
         return input
 
+    def decompose(g, input, src):
+        return put_corner(g, with_a_dimension(input), with_a_dimension(src)).reshape(*input.shape)
+
     def grad_input(grad, src_meta):
         return apply(corner_write.operator, (grad, full_like_meta(src_meta)))
 
@@ -258,6 +282,9 @@ class scatter_src:
             target[_grid(target.shape, dim, places)] = _corner(src, places.shape)
         return input
 
+    def decompose(g, input, index, src, dim):
+        return _lowered_scatter(g, "set", input, index, src, dim)
+
     def grad_input(grad, index, dim):
         return apply(scatter_value.operator, (grad, index, 0), (dim,))
 
@@ -284,6 +311,10 @@ class scatter_value:
             check_bounds(places, target.shape[dim], dim)
             target[_grid(target.shape, dim, places)] = value
         return input
+
+    def decompose(g, input, index, value, dim):
+        values = value.cast(input.dtype).expand(*index.shape)
+        return _lowered_scatter(g, "set", input, index, values, dim)
 
     def grad_input(grad, index, dim):
         return apply(scatter_value.operator, (grad, index, 0), (dim,))
@@ -390,6 +421,11 @@ class scatter_reduced:
             key = _grid(target.shape, dim, places)
             reduce_at(target, key, _corner(src, places.shape), how, include_self)
         return input
+
+    def decompose(g, input, index, src, dim, how, include_self):
+        if how != "sum" or not include_self:
+            raise g.NotNative(how)
+        return _lowered_scatter(g, "add", input, index, src, dim)
 
     def backward(grad, input, index, src, result, dim, how, include_self, needs):
         return _reduce_gradients(grad, input, index, src, result, dim, how, include_self)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.operator import operator
+from suiren.ops.lowering import flat_positions, narrow, row_major, widened
 from suiren.ops.views import full_like_meta, wrap_dim
 from suiren.trace import meta
 from suiren.views import make_view, offset_of
@@ -64,6 +66,19 @@ class unfold:
             return np.empty(shape, input.dtype)
         return np.lib.stride_tricks.sliding_window_view(input, size, dim)[every]
 
+    def decompose(g, input, dim, size, step):
+        if not input.ndim or not size:
+            raise g.NotNative("no dimension or no windows")
+        count = (input.shape[dim] - size) // step + 1
+        order = [d for d in range(input.ndim + 1) if d != dim + 1] + [dim + 1]
+        if size <= step:  # windows side by side
+            missing = max(count * step - input.shape[dim], 0)
+            x = narrow(g, widened(g, input, dim, 0, missing), dim, 0, count * step)
+            x = x.reshape(*x.shape[:dim], count, step, *x.shape[dim + 1 :])
+            return narrow(g, x, dim + 1, 0, size).permute(*order)
+        index = flat_positions(g, (count, size), (step, 1))
+        return g.take(input, index, dim, checked=True).permute(*order)
+
     def grad_input(grad, input_meta, dim, size, step):
         zeros = full_like_meta(input_meta)
         return apply(unfold_add.operator, (zeros, grad), (dim, size, step))
@@ -75,6 +90,17 @@ class unfold:
 def _windows(input, dim, size, step):
     places = np.arange(input.size).reshape(input.shape)
     return unfold.operator.evaluate(places, dim, size, step).reshape(-1)
+
+
+def _lowered_write(g, how, input, src, dim, step):
+    if not input.ndim or input.dtype is dtypes.bool:
+        raise g.NotNative("no dimension, or truth values")
+    strides = row_major(input.shape)
+    strides.append(strides[dim])
+    strides[dim] *= step
+    places = flat_positions(g, src.shape, strides).reshape(src.numel)
+    flat, values = input.reshape(input.numel), src.reshape(src.numel)
+    return g.scatter(how, flat, places, values, 0, checked=True).reshape(*input.shape)
 
 
 @operator(where=())
@@ -94,6 +120,9 @@ class unfold_add:
     def evaluate(input, src, dim, size, step):
         np.add.at(input.reshape(-1), _windows(input, dim, size, step), src.reshape(-1))
         return input
+
+    def decompose(g, input, src, dim, size, step):
+        return _lowered_write(g, "add", input, src, dim, step)
 
     def grad_input(grad):
         return grad
@@ -118,6 +147,9 @@ class unfold_write:
     def evaluate(input, src, dim, size, step):
         input.reshape(-1)[_windows(input, dim, size, step)] = src.reshape(-1)
         return input
+
+    def decompose(g, input, src, dim, size, step):
+        return _lowered_write(g, "set", input, src, dim, step)
 
     def grad_input(grad, src_meta, dim, size, step):
         zeros = full_like_meta(src_meta)

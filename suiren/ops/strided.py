@@ -13,6 +13,7 @@ from suiren.autograd.graph import connect
 from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import operator
+from suiren.ops.lowering import flat_positions, narrow, put_slice, row_major
 from suiren.ops.views import full_like_meta, permute, reshaped, sizes_of, zeros_of
 from suiren.tensor import Tensor
 from suiren.trace import meta
@@ -112,6 +113,13 @@ class as_strided:
             flat[offset:], size, tuple([s * item for s in stride]), writeable=False
         )
 
+    def decompose(g, input, size, stride, offset):
+        flat = input.reshape(input.numel)
+        count = prod(size)
+        if list(stride) == row_major(size) or count <= 1:
+            return narrow(g, flat, 0, offset if count else 0, count).reshape(*size)
+        return g.take(flat, flat_positions(g, size, stride, offset), 0, checked=True)
+
     def grad_input(grad, input_meta, size, stride, offset):
         zeros = full_like_meta(input_meta)
         return apply(as_strided_add.operator, (zeros, grad), (size, stride, offset))
@@ -183,6 +191,13 @@ class as_strided_scatter:
             seen[...] = src
         return input
 
+    def decompose(g, input, src, size, stride, offset):
+        count = src.numel
+        if list(stride) == row_major(size) or count <= 1:
+            return put_slice(g, input, src.reshape(count), 0, offset)
+        index = flat_positions(g, size, stride, offset).reshape(count)
+        return g.scatter("set", input, index, src.reshape(count), 0, checked=True)
+
     def grad_input(grad, src_meta, size, stride, offset):
         zeros = full_like_meta(src_meta)
         return apply(as_strided_scatter.operator, (grad, zeros), (size, stride, offset))
@@ -208,6 +223,10 @@ class as_strided_add:
         if src.size:
             np.add.at(input, _positions(input.size, size, stride, offset), src)
         return input
+
+    def decompose(g, input, src, size, stride, offset):
+        index = flat_positions(g, size, stride, offset).reshape(src.numel)
+        return g.scatter("add", input, index, src.reshape(src.numel), 0, checked=True)
 
     def grad_input(grad):
         return grad

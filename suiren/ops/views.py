@@ -442,7 +442,7 @@ class squeeze:
         else:
             dims = [wrap_dim(dim, old.ndim)]
         gone = tuple(sorted({d for d in dims if d < old.ndim and old.shape[d] == 1}))
-        kept = [d for d in range(old.ndim) if d not in gone]
+        kept = tuple([d for d in range(old.ndim) if d not in gone])
         found = make_view(squeeze.operator, input, (gone,), _permuted(old, kept), offset_of(input))
         if dim is not None and found._grad_fn is not None:
             found._grad_fn.label = f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
