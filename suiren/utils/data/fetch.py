@@ -2,7 +2,8 @@
 
 A fetcher is made anew for every epoch. The map-style one knows a short cut for tensors that already
 sit in memory: batching ``TensorDataset`` sample by sample would record an index operation per
-sample and a stack, where one index operation per tensor gives the same values.
+sample and a stack, where one index operation per tensor gives the same values. A data set of
+`suiren.vision` whose transforms it knows may likewise give a whole batch (`_stacked`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,17 @@ class MapFetcher:
         self.auto_collation = auto_collation
         self.collate_fn = collate_fn
         self._columns: tuple | None = None
+        self._stacked: Callable | None = None
+        self._size = 0
         self._index_maps: list[Sequence] = []
         # Only where nothing that the user wrote would be passed over: exactly these classes and
         # this collate_fn.
         if auto_collation and collate_fn is default_collate:
-            self._columns, self._index_maps = _tensor_columns(dataset)
+            source, self._index_maps = _source(dataset)
+            if type(source) is TensorDataset and source.tensors:
+                self._columns, self._size = source.tensors, source.tensors[0].size(0)
+            elif hasattr(source, "_stacked"):
+                self._stacked, self._size = source._stacked, len(source)
 
     def fetch(self, index: Any) -> Any:
         """The batch at ``index`` (a list of indices), or the single sample when batching is off."""
@@ -43,6 +50,11 @@ class MapFetcher:
             if rows is not None:
                 positions = suiren.tensor(rows, dtype=suiren.int64)  # batch
                 return [column[positions] for column in self._columns]  # batch, *sample
+        elif self._stacked is not None:
+            rows = self._plain_rows(index)
+            batch = None if rows is None else self._stacked(rows)
+            if batch is not None:
+                return batch
         fetch_batch = getattr(self.dataset, "__getitems__", None)
         if fetch_batch:
             samples = fetch_batch(index)
@@ -66,22 +78,18 @@ class MapFetcher:
         for kind in set(map(type, rows)):
             if kind is not int and not issubclass(kind, np.integer):
                 return None
-        # There are columns: `fetch` asks for rows only then.
-        size = self._columns[0].size(0)  # type: ignore[index]
-        if min(rows) < -size or max(rows) >= size:
+        if min(rows) < -self._size or max(rows) >= self._size:
             return None
         return rows
 
 
-def _tensor_columns(dataset: Any) -> tuple[tuple | None, list[Sequence]]:
-    """The tensors of a TensorDataset, or of Subsets of one, and the indices of those."""
+def _source(dataset: Any) -> tuple[Any, list[Sequence]]:
+    """The data set itself, or the one that Subsets of it are taken from, and their indices."""
     index_maps = []  # of the outermost subset first
     while type(dataset) is Subset:
         index_maps.append(dataset.indices)
         dataset = dataset.dataset
-    if type(dataset) is TensorDataset and dataset.tensors:
-        return dataset.tensors, index_maps
-    return None, []
+    return dataset, index_maps
 
 
 class IterableFetcher:

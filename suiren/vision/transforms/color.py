@@ -300,7 +300,7 @@ class RandomErasing(nn.Module):
         self.p = p
         self.scale = scale
         self.ratio = ratio
-        self.value = value
+        self.value: Any = value
         self.inplace = inplace
 
     @staticmethod
@@ -333,12 +333,11 @@ class RandomErasing(nn.Module):
         """The image, with a rectangle erased or not."""
         if not chance(self.p):
             return img
-        if isinstance(self.value, (int, float)):
-            value: list[float] | None = [float(self.value)]
-        elif isinstance(self.value, str):
-            value = None
-        else:
+        value: list[float] | None = None  # noise
+        if isinstance(self.value, (tuple, list)):
             value = [float(number) for number in self.value]
+        elif not isinstance(self.value, str):
+            value = [float(self.value)]
         if value is not None and len(value) not in (1, img.shape[-3]):
             raise ValueError(
                 "If value is a sequence, it should have either a single value or "

@@ -327,12 +327,8 @@ def normalize(
     dtype = tensor.dtype
     pixels = None if inplace else computed(tensor)
     if pixels is not None:
-        means, deviations = _columns(mean, dtype.numpy), _columns(std, dtype.numpy)
-        if not deviations.all():
-            raise _zero_deviation(dtype)
-        found = np.subtract(pixels, means)
-        if found.ndim == 3 and found.flags.c_contiguous:
-            np.divide(found, deviations, out=found)
+        found = normalize_array(pixels, mean, std, dtype)
+        if found is not None:
             return tensor_of(found)
     means = torch.as_tensor(mean, dtype=dtype, device=tensor.device)
     deviations = torch.as_tensor(std, dtype=dtype, device=tensor.device)
@@ -343,6 +339,23 @@ def normalize(
     if not inplace:
         return tensor.sub(means).div_(deviations)
     return tensor.sub_(means).div_(deviations)
+
+
+def normalize_array(
+    pixels: np.ndarray, mean: Any, std: Any, dtype: torch.dtype
+) -> np.ndarray | None:
+    """`normalize` of an array (..., C, H, W); None if the channels do not fit, so that the error is
+    the operators' own.
+    """
+    means, deviations = _columns(mean, dtype.numpy), _columns(std, dtype.numpy)
+    if not deviations.all():
+        raise _zero_deviation(dtype)
+    fits = (1, pixels.shape[-3])
+    if means.size not in fits or deviations.size not in fits:
+        return None
+    found = np.subtract(pixels, means, order="C")
+    np.divide(found, deviations, out=found)
+    return found
 
 
 _PLAIN_NUMBERS = {int, float}

@@ -133,8 +133,8 @@ def affine(
     kind = image.dtype if image.dtype.is_floating_point else torch.float32
     x, y, ones = _pixel_centers(out_height, out_width)
     place = np.stack([x, y, ones], -1).reshape(-1, 3)  # pixels, 3
-    theta = np.array(matrix, np.float32).reshape(2, 3).T
-    theta = theta / np.array([0.5 * width, 0.5 * height], np.float32)
+    rows = np.array(matrix, np.float32).reshape(2, 3)
+    theta = rows.T / np.array([0.5 * width, 0.5 * height], np.float32)
     grid = torch.tensor((place @ theta).reshape(1, out_height, out_width, 2)).to(kind)
     return _sampled(image, grid, mode, fill)
 
