@@ -4,6 +4,6 @@ It sits above `nn` and `utils.data`, below the command line. Names follow torchv
 has one.
 """
 
-from suiren.vision import datasets, models, ops, transforms
+from suiren.vision import datasets, io, models, ops, transforms, utils
 
-__all__ = ["datasets", "models", "ops", "transforms"]
+__all__ = ["datasets", "io", "models", "ops", "transforms", "utils"]
