@@ -100,6 +100,13 @@ def _slice(node, arrays, inputs):
     return arrays[0][tuple(key)]
 
 
+def _update(node, arrays, inputs):
+    result = np.array(arrays[0])
+    key = [slice(first, first + count * step, step) for first, count, step in node.attributes[0]]
+    result[tuple(key)] = arrays[1]
+    return result
+
+
 def _reduce(node, arrays, inputs):
     kind, dims = node.attributes
     function = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[kind]
@@ -167,6 +174,7 @@ _MOVED = {
     "expand": lambda node, arrays, inputs: np.broadcast_to(arrays[0], node.shape),
     "slice": _slice,
     "pad": _pad,
+    "update": _update,
     "concat": lambda node, arrays, inputs: np.concatenate(arrays, axis=node.attributes[0]),
     "reduce": _reduce,
     "iota": _iota,

@@ -32,7 +32,7 @@ from suiren.compiler.index import (
 
 # Nodes that a step of their own computes: others read them from memory.
 OWN_STEP = frozenset(
-    ["host", "part", "scatter_add", "scatter_add_along", "scan", "concat", "update", "none"]
+    ["host", "part", "scatter", "scatter_along", "scan", "concat", "update", "none"]
 )
 PIECED = frozenset(["concat", "update"])  # written piece by piece, each by a group of its own
 DEAR = frozenset(

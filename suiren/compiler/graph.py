@@ -223,6 +223,8 @@ class Graph:
     """Makes nodes; holds them in the order in which they can be computed."""
 
     NotNative = NotNative
+    # kinds of nodes that no code is generated for yet: what needs them runs on the host
+    not_generated = frozenset(["scatter", "scatter_along", "scan"])
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -239,6 +241,8 @@ class Graph:
         self, op: str, inputs: Sequence[Node], attributes: tuple, shape: Sequence[int], kind: dtype
     ) -> Node:
         """The one node of this description."""
+        if op in self.not_generated:
+            raise NotNative(f"no code is generated for {op}")
         inputs, shape = tuple(inputs), tuple(shape)
         key = (op, tuple([i.index for i in inputs]), attributes, shape, kind)
         found = self._known.get(key)

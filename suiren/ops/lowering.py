@@ -85,30 +85,16 @@ def widened(g: Any, x: Any, dim: int, before: int, after: int, value: Any = 0) -
 
 def put_slice(g: Any, base: Any, values: Any, dim: int, first: int, step: int = 1) -> Any:
     """``base`` with ``values`` at positions of a dimension, ``step`` apart."""
-    count, size = values.shape[dim], base.shape[dim]
+    count = values.shape[dim]
     if not values.numel:
         return base
-    after = size - first - count
-    if step == 1 and not is_zero(base):
-        parts = [
-            narrow(g, base, dim, 0, first),
-            values,
-            narrow(g, base, dim, first + count, after),
-        ]
-        return g.concat(parts, dim)
-    if step != 1:
-        # each value and step - 1 places that nothing comes to
-        values = widened(g, values.unsqueeze(dim + 1), dim + 1, 0, step - 1)
-        shape = list(base.shape)
-        shape[dim] = count * step
-        values = narrow(g, values.reshape(*shape), dim, 0, (count - 1) * step + 1)
-        after = size - first - values.shape[dim]
-    values = widened(g, values, dim, first, after)
-    if is_zero(base):
-        return values
-    away = g.iota(base.shape, dim) - first
-    here = (away >= 0) & (away <= (count - 1) * step) & g.map("fmod", away, step).eq(0)
-    return g.where(here, values, base)
+    if count == 1:
+        step = 1
+    if step == 1 and is_zero(base):  # which fuses with what the zeros are added to
+        return widened(g, values, dim, first, base.shape[dim] - first - count)
+    ranges = [(0, n, 1) for n in base.shape]
+    ranges[dim] = (first, count, step)
+    return g.update(base, values, ranges)
 
 
 def is_zero(x: Any) -> bool:
