@@ -36,6 +36,7 @@ class NativeProgram:
 
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.graph: Graph = lower(entries, input_keys, wanted)
+        self.graph.checks = list(dict.fromkeys(self.graph.checks))
         self.fusion = Fusion(self.graph)
         self.plan = Plan(self.graph, self.fusion, host())
         self.lock = threading.Lock()
