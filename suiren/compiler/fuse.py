@@ -43,6 +43,7 @@ DEAR = frozenset(
 MAX_DEPTH = 60  # of what is computed in place: deeper expressions are cut by storing
 MAX_ROOTS = 40  # in a group
 MAX_OPERATIONS = 400
+SMALL = 4096  # elements: such a group gains little by more roots, and may hold up others
 
 
 class Misfit(Exception):
@@ -110,7 +111,7 @@ class Fusion:
     def _choose_roots(self) -> set[Node]:
         roots = set(self.graph.outputs) | set(self.graph.checks)
         depth: dict[Node, int] = {}
-        cost: dict[Node, int] = {}
+        cost: dict[Node, float] = {}
         for node in self.used:
             if node.op in OWN_STEP or node.op == "matmul":
                 roots.add(node)
@@ -124,7 +125,10 @@ class Fusion:
             depth[node] = 1 + max([depth.get(i, 0) for i in inside], default=0)
             # what it takes to compute the node again, sharing within it not counted
             own = 8 if node.op in DEAR else 0 if node.op in MOVEMENT else 1
-            cost[node] = min(1000, own + sum(cost.get(i, 0) for i in inside))
+            # (and what is the same along a row counts for as little as it is computed)
+            cost[node] = min(
+                1000, own + sum(cost.get(i, 0) * i.numel / max(node.numel, 1) for i in inside)
+            )
             if node.op not in ELEMENTWISE or node in roots:
                 continue
             many = len(self.users.get(node, ())) > 1
@@ -308,6 +312,8 @@ class Fusion:
             raise Misfit("it needs something that comes after the group")
         if any(n in group.late for n in needed if self.group_of[n] is group):
             raise Misfit("it needs a result that is known when the group has ended")
+        if group.roots and others - group.before and prod(group.sizes) <= SMALL:
+            raise Misfit("a small group that would have to wait for another")
         saved = (group.sizes, group.rows, group.kept, group.inner, group.late, group.index,
                  group.reads, group.operations)  # fmt: skip
         group.inner, group.late = list(group.inner), list(group.late)

@@ -360,6 +360,9 @@ class Graph:
         shape = tuple([x.shape[d] for d in dims])
         if x.op == "expand" and is_uniform(x):
             return self.expand(x.inputs[0], shape)
+        if x.op == "matmul" and dims == (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
+            a, b = x.inputs  # a transposed product is the product of the transposed
+            return self.matmul(b.transpose(-2, -1), a.transpose(-2, -1))
         if [d for d in dims if x.shape[d] != 1] == sorted(d for d in dims if x.shape[d] != 1):
             return self.reshape(x, shape)  # only sizes of one move
         return self.make("permute", (x,), (dims,), shape, x.dtype)

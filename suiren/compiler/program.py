@@ -37,6 +37,9 @@ class NativeProgram:
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.graph: Graph = lower(entries, input_keys, wanted)
         self.graph.checks = list(dict.fromkeys(self.graph.checks))
+        # an output in another shape is the same memory
+        self.shapes = [node.shape for node in self.graph.outputs]
+        self.graph.outputs = [_without_reshape(node) for node in self.graph.outputs]
         self.fusion = Fusion(self.graph)
         self.plan = Plan(self.graph, self.fusion, host())
         self.lock = threading.Lock()
@@ -135,7 +138,15 @@ class NativeProgram:
         self.metas = [
             _shape_and_type(node) for node in (*self.output_nodes, *self.graph.checks)
         ]
+        shown = dict(zip(self.graph.outputs[::-1], self.shapes[::-1], strict=True))
+        for i, node in enumerate(self.output_nodes):
+            self.metas[i] = (shown[node], node.dtype.numpy)
         where = {node: i for i, node in enumerate(self.output_nodes)}
+        self.reshaped = [
+            (i, shape)
+            for i, (node, shape) in enumerate(zip(self.graph.outputs, self.shapes, strict=True))
+            if shape != (shown[node] if node in where else node.shape)
+        ]
         self.results: list[tuple[str, Any]] = []
         for node in self.graph.outputs:
             if node in where:
@@ -145,8 +156,8 @@ class NativeProgram:
             elif node.op == "part":
                 self.results.append(("part", node))
             else:
-                kind = _shape_and_type(node)
-                self.results.append(("constant", np.full(*kind, node.attributes[1])))
+                array = np.full(node.shape, node.attributes[1], node.dtype.numpy)
+                self.results.append(("constant", array))
 
     # ---- running
 
@@ -217,6 +228,8 @@ class NativeProgram:
             else:
                 results.append(which.copy())
         inputs.clear()
+        for i, shape in self.reshaped:
+            results[i] = results[i].reshape(shape)
         return results
 
     @staticmethod
@@ -282,6 +295,12 @@ def _meta_of(node: Node) -> Meta:
     from suiren.trace.meta import meta
 
     return meta(node.shape, node.dtype)
+
+
+def _without_reshape(node: Node) -> Node:
+    while node.op == "reshape" and node.inputs[0].op not in ("input", "number", "constant"):
+        node = node.inputs[0]
+    return node
 
 
 def _shares(a: Any, b: Any) -> bool:
