@@ -224,7 +224,9 @@ class Graph:
 
     NotNative = NotNative
     # kinds of nodes that no code is generated for yet: what needs them runs on the host
-    not_generated = frozenset(["scatter", "scatter_along", "scan"])
+    not_generated = frozenset(
+        ["scatter", "scatter_along", "scan", "erfinv", "lgamma", "digamma"]
+    )
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []

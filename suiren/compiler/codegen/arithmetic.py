@@ -34,8 +34,10 @@ def is_float(kind: dtype) -> bool:
 
 def apply(b: Emitter, name: str, kind: dtype, operands: list[Operand]) -> Operand:
     """One elementwise node; ``kind`` is the type of its (first) operand."""
-    if kind is dtypes.bfloat16:
-        raise NotNative(f"{name} of bfloat16")
+    if kind is dtypes.bfloat16 or (kind is dtypes.float16 and name in mathematics.FUNCTIONS):
+        wide = [cast(b, x, kind, dtypes.float32) for x in operands]
+        found = apply(b, name, dtypes.float32, wide)
+        return found if element(found.type) == "i1" else cast(b, found, dtypes.float32, kind)
     if is_float(kind):
         return _float(b, name, operands)
     return _integer(b, name, kind, operands)
@@ -74,8 +76,7 @@ def _float(b: Emitter, name: str, operands: list[Operand]) -> Operand:
     if name == "sign":
         zero = b.const(x.type, 0)
         up = b.select(b.fcmp("ogt", x, zero), b.const(x.type, 1), zero)
-        found = b.select(b.fcmp("olt", x, zero), b.const(x.type, -1), up)
-        return b.select(b.fcmp("uno", x, x), x, found)
+        return b.select(b.fcmp("olt", x, zero), b.const(x.type, -1), up)  # of NaN: 0
     if name == "trunc_div":
         return b.intrinsic("llvm.trunc", x.type, b.fdiv(*operands))
     function = mathematics.FUNCTIONS.get(name)
