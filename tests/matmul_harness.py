@@ -40,10 +40,11 @@ class Runner:
         self.out = np.full((*batch, m, n), 7, kind) if out is None else out
         strides = [step // self.out.itemsize for step in self.out.strides]
         product = product or matmul.Product(batch, m, n, k, matrix(0, a), matrix(1, b), compute)
+        short = finish is None
         finish = finish or matmul.store_finish(
             2, SCALARS[str(self.out.dtype)], strides[-2], tuple(strides[:-2])
         )
-        self.plan = matmul.plan(product, on or target.host(), finish, 3 + len(extra))
+        self.plan = matmul.plan(product, on or target.host(), finish, 3 + len(extra), short)
         self.kernels = machine_code.load([part.text for part in self.plan.parts])
         self.keep = [a, b, *extra]
         slots = [a.ctypes.data, b.ctypes.data, self.out.ctypes.data]

@@ -64,11 +64,12 @@ def part(product: Product, target: Target, finish: Finish, barrier: bool, tasks:
             for c in range(columns):
                 b.store(sums[r][c], b.pointer(area, r * stride + c, compute))
         skip = b.isub(wanted_column, column)
-        mask = b.tail_mask(positive_left(b, columns, skip), width)
         with b.loop(b.isub(wanted_row, row), rows) as at:
-            place = b.pointer(area, b.iadd(b.imul(at, stride), skip), compute)
-            value = b.load(place, vector(compute, width))
-            finish(b, value, batch, b.iadd(row, at), wanted_column, mask)
+            for start in range(0, columns, width):
+                place = b.pointer(area, b.iadd(b.imul(at, stride), b.iadd(skip, start)), compute)
+                value = b.load(place, vector(compute, width))
+                mask = b.tail_mask(positive_left(b, columns - start, skip), width)
+                finish(b, value, batch, b.iadd(row, at), b.iadd(wanted_column, start), mask)
     name = f"matmul_dots_{product.batches}x{product.m}x{product.n}x{k}_{compute}"
     return Part(name, b.module(), tasks, barrier, product.flops)
 

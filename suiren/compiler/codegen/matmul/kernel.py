@@ -17,13 +17,13 @@ threads busy (:func:`_split`). Tasks are rectangles of tiles of some batches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.matmul import dots, pack
 from suiren.compiler.codegen.matmul.microkernel import multiply
-from suiren.compiler.codegen.matmul.operands import Reader, positive_left
+from suiren.compiler.codegen.matmul.operands import Reader, positive_left, transposed
 from suiren.compiler.codegen.matmul.product import (
     SIZES,
     Finish,
@@ -48,14 +48,19 @@ MANY = 64
 STACK = 256 * 1024
 
 
-def plan(product: Product, target: Target, finish: Finish, scratch_slot: int) -> Plan:
-    """The kernels that compute a product and hand its rows, vector by vector, to ``finish``."""
+def plan(
+    product: Product, target: Target, finish: Finish, scratch_slot: int, short: bool = False
+) -> Plan:
+    """The kernels that compute a product and hand its rows, vector by vector, to ``finish``.
+
+    ``short``: finish writes but a few instructions, so that it may be written many times.
+    """
     if not (product.m and product.n and product.batches):
         return Plan((), ())
     if not (product.a.load or product.b.load):
         finish = without_ones(finish, product.batch)
     product, finish = folded(normal(product), finish)
-    return _Planner(target, scratch_slot).plan(normal(product), finish)
+    return _Planner(target, scratch_slot, short).plan(normal(product), finish)
 
 
 @dataclass
@@ -71,10 +76,20 @@ class _Grid:
         return self.batches * self.rows * self.columns
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """Where a part has put a: the slot, the strides of the batches and the layout of one."""
+
+    slot: int
+    strides: tuple[int, ...]
+    form: pack.Layout
+
+
 class _Planner:
     """Collects parts and scratch buffers."""
 
-    def __init__(self, target: Target, slot: int):
+    def __init__(self, target: Target, slot: int, short: bool):
+        self.short = short
         self.target = target
         self.slot = slot
         self.parts: list[Part] = []
@@ -161,14 +176,14 @@ class _Planner:
         tile, cost = choose(product.m, product.n, target, product.compute)
         cost = cost * product.k + _packing(product)
         other, flipped_cost = choose(product.n, product.m, target, product.compute)
-        turning = 1.0 * product.m * product.n
+        turning = 0.5 * product.m * product.n
         flipped_cost = flipped_cost * product.k + _packing(product.transposed()) + turning
         dot = dots.cost(product, target)
         if dot < min(cost, flipped_cost):
             part = dots.part(product, target, finish, barrier, _dot_tasks(product))
             self.parts.append(part)
             return
-        if flipped_cost < 0.9 * cost:
+        if flipped_cost < 0.97 * cost:
             self._tiled(product.transposed(), other, finish, True, barrier)
         else:
             self._tiled(product, tile, finish, False, barrier)
@@ -180,75 +195,72 @@ class _Planner:
         compute = product.compute
         a_pack = _a_packing(product, tile, grid)
         b_pack = _b_packing(product, tile, grid, self.target)
-        panels = None
+        panels = rows = None
         if a_pack == "shared":
-            product = replace(product, a=self._shared_a(product, tile))
-            a_pack, barrier = "", True
+            rows = self._shared_a(product, tile)
+            barrier = True
         if b_pack == "shared":
             panels = self._shared_b(product, tile)
             barrier = True
         b = Emitter(self.target.function_attributes)
-        writer = _Writer(b, product, tile, finish, flipped, self.target)
-        writer.write(grid, a_pack, b_pack, panels)
+        writer = _Writer(b, product, tile, finish, flipped, self.short, self.target)
+        writer.write(grid, a_pack == "local", b_pack == "local", rows, panels)
         m, n = (product.n, product.m) if flipped else (product.m, product.n)
         name = f"matmul_{product.batches}x{m}x{n}x{product.k}_{compute}"
         self.parts.append(Part(name, b.module(), grid.tasks, barrier, product.flops))
 
-    def _shared_a(self, product: Product, tile: Tile) -> Matrix:
-        """A part that packs a, and the matrix it makes."""
-        matrix, compute = product.a, product.compute
-        sizes = tuple(
-            1 if stride == 0 and not matrix.load else size
-            for size, stride in zip(product.batch, matrix.batch_strides, strict=True)
-        )
-        row_stride, column_stride, one = pack.layout(
-            matrix, product.m, product.k, tile, compute
-        )
-        strides, total = _packed_strides(sizes, one)
+    def _shared_a(self, product: Product, tile: Tile) -> _Packed:
+        """A part that packs a."""
+        matrix, compute, m, k = product.a, product.compute, product.m, product.k
+        sizes = _distinct(product, matrix)
+        form = pack.layout(matrix, m, k, tile, compute)
+        strides, total = _packed_strides(sizes, form.size)
         slot = self.buffer(total * SIZES[compute])
-        by_columns = row_stride == 1 and column_stride != 1
-        lines = product.k if by_columns else product.m
-        batches = total // one
-        shares = max(1, min(lines, MANY, total // 50_000) // batches)
-        shares = max(1, min(shares, lines))
-        groups = min(batches, MANY)
+        lines = parts(k, pack.STEPS) if form.panel else m
+        batches = total // form.size
+        wanted = _pack_tasks(total)
+        groups = min(batches, wanted)
+        shares = min(lines, parts(wanted, groups))
         b = Emitter(self.target.function_attributes)
         task = _index(b, groups * shares)
         with _share(b, b.idiv(task, shares), groups, batches) as index:
-            batch = _unravelled(b, index, sizes)
-            to = b.pointer(b.buffer(slot), b.imul(index, one), compute)
+            reader = Reader(b, matrix, _unravelled(b, index, sizes), compute)
+            to = b.pointer(b.buffer(slot), b.imul(index, form.size), compute)
             some = b.imod(task, shares)
             begin = b.idiv(b.imul(some, lines), shares)
             end = b.idiv(b.imul(b.iadd(some, 1), lines), shares)
-            pack.block(
-                b, Reader(b, matrix, batch, compute), product.m, 0, product.k, to,
-                (row_stride, column_stride), tile, self.target.masked, (begin, end),
-            )  # fmt: skip
+            masked = self.target.masked
+            if form.panel:
+                with b.loop(begin, end) as line:
+                    steps = pack.in_steps(b, line, k)
+                    _panels(b, reader, m, 0, parts(m, tile.rows), steps, to, form, tile, masked)
+            else:
+                pack.row_lines(b, reader, 0, begin, end, k, to, form, tile, masked)
         self.parts.append(Part("matmul_pack_a", b.module(), groups * shares, False, 0))
-        return Matrix(slot, 0, row_stride, column_stride, strides, compute)
+        return _Packed(slot, strides, form)
 
     def _shared_b(self, product: Product, tile: Tile) -> tuple[int, tuple[int, ...], int]:
         """A part that packs b: the slot, the batch strides and the size of a panel (elements)."""
         matrix, compute = product.b, product.compute
-        sizes = tuple(
-            1 if stride == 0 and not matrix.load else size
-            for size, stride in zip(product.batch, matrix.batch_strides, strict=True)
-        )
+        sizes = _distinct(product, matrix)
         size = rounded(product.k, tile.lanes) * tile.columns
         count = parts(product.n, tile.columns)
         strides, total = _packed_strides(sizes, size * count)
         slot = self.buffer(total * SIZES[compute])
         batches = total // (size * count)
-        tasks = max(1, min(batches * count, MANY, total // 50_000))
+        k, n, masked = product.k, product.n, self.target.masked
+        by_steps = matrix.column_stride == 1
+        lines = parts(k, pack.STEPS) if by_steps else count
+        tasks = min(batches * lines, _pack_tasks(total))
         b = Emitter(self.target.function_attributes)
-        with _share(b, _index(b, tasks), tasks, batches * count) as index:
-            batch = _unravelled(b, b.idiv(index, count), sizes)
-            column = b.imul(b.imod(index, count), tile.columns)
-            to = b.pointer(b.buffer(slot), b.imul(index, size), compute)
-            reader = Reader(b, matrix, batch, compute)
-            pack.panel(
-                b, reader, product.k, product.n, column, to, tile, self.target.masked
-            )
+        with _share(b, _index(b, tasks), tasks, batches * lines) as index:
+            number, some = b.idiv(index, lines), b.imod(index, lines)
+            reader = Reader(b, matrix, _unravelled(b, number, sizes), compute)
+            steps = pack.in_steps(b, some, k) if by_steps else (0, k)
+            with b.loop(0, count) if by_steps else _once(some) as q:
+                place = b.imul(b.iadd(b.imul(number, count), q), size)
+                to = b.pointer(b.buffer(slot), place, compute)
+                pack.panel(b, reader, k, n, b.imul(q, tile.columns), to, tile, masked, steps)
         self.parts.append(Part("matmul_pack_b", b.module(), tasks, False, 0))
         return slot, strides, size
 
@@ -258,109 +270,122 @@ class _Writer:
 
     def __init__(
         self, b: Emitter, product: Product, tile: Tile, finish: Finish, flipped: bool,
-        target: Target,
+        short: bool, target: Target,
     ):  # fmt: skip
         self.b = b
         self.product = product
         self.tile = tile
         self.finish = finish
         self.flipped = flipped
+        # Written out for each row of the tile, or once in a loop over rows laid down on the stack.
+        self.unrolled = short and not flipped and product.k <= 512
         self.target = target
         self.short_rows = product.m % tile.rows != 0
         self.ragged = product.n % tile.columns != 0
 
     def write(
-        self, grid: _Grid, a_pack: str, b_pack: str,
+        self, grid: _Grid, local_a: bool, local_b: bool, rows: _Packed | None,
         panels: tuple[int, tuple[int, ...], int] | None,
     ) -> None:  # fmt: skip
+        """The whole kernel; ``rows``, ``panels``: a and b where another part has packed them."""
         b, product, tile = self.b, self.product, self.tile
-        compute, k = product.compute, product.k
+        compute, k, masked = product.compute, product.k, self.target.masked
         down, across = parts(product.m, tile.rows), parts(product.n, tile.columns)
         task = _index(b, grid.tasks)
         share_j = b.imod(task, grid.columns)
         task = b.idiv(task, grid.columns)
         share_i = b.imod(task, grid.rows)
         share_b = b.idiv(task, grid.rows)
-        local_a = local_b = None
-        if b_pack == "local":
-            local_b = b.stack(compute, rounded(k, tile.lanes) * tile.columns)
-        most = parts(down, grid.rows)
-        if a_pack == "local":
-            row_stride, column_stride, size = pack.layout(
-                product.a, most * tile.rows, k, tile, compute
-            )
-            local_a = b.stack(compute, size)
-            a_strides = (row_stride, column_stride)
-        else:
-            a_strides = (product.a.row_stride, product.a.column_stride)
-        self.area = b.stack(compute, tile.rows * tile.columns + tile.lanes)
-        masked = self.target.masked
+        p0 = b.idiv(b.imul(share_i, down), grid.rows)
+        p1 = b.idiv(b.imul(b.iadd(share_i, 1), down), grid.rows)
+        form = rows.form if rows else None
+        block = panel = None
+        if local_b:
+            panel = b.stack(compute, rounded(k, tile.lanes) * tile.columns)
+        if local_a:
+            most = min(parts(down, grid.rows) * tile.rows, product.m)
+            form = pack.layout(product.a, most, k, tile, compute)
+            block = b.stack(compute, form.size)
+        self.area = b.stack(compute, rounded(tile.rows, tile.lanes) * tile.columns + tile.lanes)
         with _share(b, share_b, grid.batches, product.batches) as index:
             batch = _unravelled(b, index, product.batch)
             a = Reader(b, product.a, batch, compute)
             right = Reader(b, product.b, batch, compute)
-            p0 = b.idiv(b.imul(share_i, down), grid.rows)
-            p1 = b.idiv(b.imul(b.iadd(share_i, 1), down), grid.rows)
             first_row: Int = 0
-            if local_a is not None:
-                # The block of all the task's rows; begun early where it would pass the end.
-                rows = min(most * tile.rows, product.m)
-                first_row = b.imin(b.imul(p0, tile.rows), product.m - rows)
-                pack.block(b, a, rows, first_row, k, local_a, a_strides, tile, masked)
+            if block is not None and form is not None:
+                # Of all the task's rows; begun early where it would pass the end.
+                first_row = b.imin(b.imul(p0, tile.rows), product.m - most)
+                if form.panel:
+                    _panels(b, a, product.m, p0, p1, (0, k), block, form, tile, masked)
+                else:
+                    pack.row_lines(b, a, first_row, 0, most, k, block, form, tile, masked)
+            elif rows:
+                block = b.pointer(b.buffer(rows.slot), _dot(b, batch, rows.strides), compute)
             with _share(b, share_j, grid.columns, across) as q:
                 column = b.imul(q, tile.columns)
                 masks: list[Operand | None] = [None] * tile.vectors
                 stride = tile.columns
-                if local_b is not None:
-                    pack.panel(b, right, k, product.n, column, local_b, tile, masked)
-                    at_b = local_b
+                if panel is not None:
+                    pack.panel(b, right, k, product.n, column, panel, tile, masked)
+                    at_b = panel
                 elif panels is not None:
                     slot, strides, size = panels
-                    offset = b.imul(q, size)
-                    for one, step in zip(batch, strides, strict=True):
-                        offset = b.iadd(offset, b.imul(one, step))
+                    offset = b.iadd(b.imul(q, size), _dot(b, batch, strides))
                     at_b = b.pointer(b.buffer(slot), offset, compute)
                 else:
                     at_b = right.address(0, column)
                     stride = product.b.row_stride
                     if self.ragged:
-                        masks = [
-                            b.tail_mask(
-                                positive_left(b, product.n, b.iadd(column, v * tile.lanes)),
-                                tile.lanes,
-                            )
-                            for v in range(tile.vectors)
-                        ]
-                packed = local_b is not None or panels is not None
+                        masks = self._masks(column)
                 with b.loop(p0, p1) if grid.rows > 1 or down > 1 else _once(0) as p:
                     wanted = b.imul(p, tile.rows)
                     row = wanted
                     if self.short_rows:
                         row = b.imin(wanted, product.m - tile.rows)
-                    if local_a is not None:
-                        index_a = b.imul(b.isub(row, first_row), a_strides[0])
-                        at_a = b.pointer(local_a, index_a, compute)
+                    if block is not None and form is not None:
+                        number = b.isub(p, p0) if local_a else p
+                        place = form.place(b.isub(row, first_row), number, b)
+                        at_a = b.pointer(block, place, compute)
+                        a_strides = (form.row_stride, form.column_stride)
                     else:
                         at_a = a.address(row, 0)
+                        a_strides = (product.a.row_stride, product.a.column_stride)
                     sums = multiply(
-                        b, tile, k, compute, at_a, a_strides, at_b, stride, masks, packed,
-                        self.target.fma,
+                        b, tile, k, compute, at_a, a_strides, at_b, stride, masks,
+                        local_b or panels is not None, self.target.fma,
                     )  # fmt: skip
                     self._end(sums, batch, row, b.isub(wanted, row), column)
+
+    def _masks(self, column: Int) -> list[Operand | None]:
+        """For the vectors of b from a column on."""
+        b, width = self.b, self.tile.lanes
+        return [
+            b.tail_mask(positive_left(b, self.product.n, b.iadd(column, v * width)), width)
+            for v in range(self.tile.vectors)
+        ]
 
     def _end(
         self, sums: list[list[Operand]], batch: tuple[Int, ...], row: Int, first: Int, column: Int
     ) -> None:
         """Finishes a tile whose first ``first`` rows are another's."""
         b, tile, compute = self.b, self.tile, self.product.compute
+        if self.unrolled:
+            for r, line in enumerate(sums):
+                own: AbstractContextManager = nullcontext()
+                if self.short_rows and r < tile.rows - 1:
+                    own = b.when(b.icmp("sle", b.int(first), b.int(r)))
+                with own:
+                    for v, value in enumerate(line):
+                        self._call(value, batch, b.iadd(row, r), b.iadd(column, v * tile.lanes))
+            return
+        if self.flipped:
+            self._end_flipped(sums, batch, row, first, column)
+            return
         size = SIZES[compute] * tile.lanes
         for r, line in enumerate(sums):
             for v, value in enumerate(line):
                 place = b.pointer(self.area, r * tile.columns + v * tile.lanes, compute)
                 b.store(value, place, size)
-        if self.flipped:
-            self._end_flipped(batch, row, first, column)
-            return
         with b.loop(first, tile.rows) as at:
             for v in range(tile.vectors):
                 index = b.iadd(b.imul(at, tile.columns), v * tile.lanes)
@@ -384,28 +409,33 @@ class _Writer:
         with b.when(b.binary("xor", whole, b.const("i1", 1))):
             self.finish(b, value, batch, row, column, mask)
 
-    def _end_flipped(self, batch: tuple[Int, ...], row: Int, first: Int, column: Int) -> None:
-        """The rows of the tile are columns of the result."""
+    def _end_flipped(
+        self, sums: list[list[Operand]], batch: tuple[Int, ...], row: Int, first: Int, column: Int
+    ) -> None:
+        """The rows of the tile are columns of the result: it is transposed on the way."""
         b, tile, compute = self.b, self.tile, self.product.compute
+        width = tile.lanes
+        type = vector(compute, width)
+        line = rounded(tile.rows, width)
+        for start in range(0, tile.rows, width):
+            for v in range(tile.vectors):
+                square = [sums[r][v] for r in range(start, min(start + width, tile.rows))]
+                square += [Operand("poison", type)] * (width - len(square))
+                for j, value in enumerate(transposed(b, square)):
+                    place = b.pointer(self.area, (v * width + j) * line + start, compute)
+                    b.store(value, place, SIZES[compute] * width)
         columns: Int = tile.columns
         if self.ragged:
             columns = b.imin(columns, b.isub(self.product.n, column))
-        steps = b.constants(
-            vector("i64", tile.lanes), [i * tile.columns for i in range(tile.lanes)]
-        )
-        for start in range(0, tile.rows, tile.lanes):
-            # Lanes are rows of the tile from ``begin`` on.
-            begin = b.iadd(first, start)
-            left = positive_left(b, tile.rows, begin)
-            mask = b.tail_mask(left, tile.lanes)
-            whole = isinstance(left, int) and left >= tile.lanes
-            with b.loop(0, columns) as j:
-                at = b.pointer(self.area, b.iadd(b.imul(begin, tile.columns), j), compute)
-                value = b.gather(at, steps, compute, None if whole else mask)
-                self.finish(
-                    b, value, batch, b.iadd(column, j), b.iadd(row, begin),
-                    None if whole else mask,
-                )  # fmt: skip
+        with b.loop(0, columns) as j:
+            for start in range(0, tile.rows, width):
+                begin = b.iadd(first, start)
+                left = positive_left(b, tile.rows, begin)
+                whole = isinstance(left, int) and left >= width
+                mask = None if whole else b.tail_mask(left, width)
+                place = b.pointer(self.area, b.iadd(b.imul(j, line), begin), compute)
+                value = b.load(place, type)
+                self.finish(b, value, batch, b.iadd(column, j), b.iadd(row, begin), mask)
 
 
 # ---- choices
@@ -427,15 +457,16 @@ def _a_packing(product: Product, tile: Tile, grid: _Grid) -> str:
     if not needed:
         if across <= 2:
             return ""
-        # Rows whose distance puts them into the same sets of the first cache push each other out.
-        lines = min(tile.rows, 16) if matrix.column_stride == 1 else product.k
+        # Rows (or columns) at distances of 4096 bytes share a set of the first cache and push each
+        # other out. Otherwise reading in place loses less than a tenth.
         stride = matrix.row_stride if matrix.column_stride == 1 else matrix.column_stride
-        sets = {i * stride * size // 64 % 64 for i in range(min(lines, 64))}
+        aliased = stride * size % 4096 == 0 and product.k >= 64 and product.n >= 128
+        by_columns = matrix.row_stride == 1 and product.k > 128 and product.n >= 512
         strided = 1 not in (matrix.row_stride, matrix.column_stride)
-        if not strided and (len(sets) * 6 >= min(lines, 64) or product.k < 64):
+        if not (aliased or by_columns or strided):
             return ""
     rows = parts(down, grid.rows) * tile.rows
-    local = pack.layout(matrix, rows, product.k, tile, product.compute)[2] * size
+    local = pack.layout(matrix, rows, product.k, tile, product.compute).size * size
     if local <= STACK // 2 and grid.columns <= 2:
         return "local"
     return "shared"
@@ -444,7 +475,6 @@ def _a_packing(product: Product, tile: Tile, grid: _Grid) -> str:
 def _b_packing(product: Product, tile: Tile, grid: _Grid, target: Target) -> str:
     """"" (read in place), "local" or "shared"."""
     matrix, size = product.b, SIZES[product.compute]
-    down = parts(product.m, tile.rows)
     needed = (
         matrix.load is not None
         or matrix.scalar != product.compute
@@ -452,10 +482,10 @@ def _b_packing(product: Product, tile: Tile, grid: _Grid, target: Target) -> str
         or (product.n % tile.lanes != 0 and not target.masked)
     )
     if not needed:
-        stride = matrix.row_stride * size
-        if down <= 4 or (product.k * tile.columns * size <= target.l1 // 2 and stride % 2048):
+        aliased = matrix.row_stride * size % 4096 == 0
+        if product.k * tile.columns * size <= target.l1 // 2 and not aliased:
             return ""
-        if down <= 8 and stride % 1024:
+        if product.m < (64 if aliased else 192):
             return ""
     local = rounded(product.k, tile.lanes) * tile.columns * size
     if local <= STACK and (grid.rows == 1 or product.m // grid.rows >= 256):
@@ -470,7 +500,7 @@ def _grid(product: Product, tile: Tile) -> _Grid:
     if flops < SMALL:
         return _Grid(1, 1, 1)
     wanted = max(2, min(MANY, flops // TASK))
-    batches = min(product.batches, wanted)
+    batches = parts(product.batches, parts(product.batches, wanted))
     rest = parts(wanted, batches)
     if rest == 1:
         return _Grid(batches, 1, 1)
@@ -525,6 +555,39 @@ def _share(b: Emitter, index: Int, shares: int, count: int) -> Iterator[Int]:
     end = b.idiv(b.imul(b.iadd(index, 1), count), shares)
     with b.loop(begin, end) as i:
         yield i
+
+
+def _panels(
+    b: Emitter, reader: Reader, m: int, begin: Int, end: Int, steps: tuple[Int, Int], to: Operand,
+    form: pack.Layout, tile: Tile, masked: bool,
+) -> None:  # fmt: skip
+    """Packs panels of a, some steps of each, into a block that starts with the first of them."""
+    with b.loop(begin, end) as p:
+        row = b.imul(p, tile.rows)
+        if m % tile.rows:
+            row = b.imin(row, m - tile.rows)
+        place = b.pointer(to, b.imul(b.isub(p, begin), form.panel), reader.compute)
+        pack.row_panel(b, reader, row, steps, place, tile, masked)
+
+
+def _pack_tasks(elements: int) -> int:
+    """Tasks for packing so many elements."""
+    return max(1, min(MANY, elements // 16_000))
+
+
+def _distinct(product: Product, matrix: Matrix) -> tuple[int, ...]:
+    """The batch's sizes, with 1 where the matrix is the same along a dimension."""
+    return tuple(
+        1 if stride == 0 and not matrix.load else size
+        for size, stride in zip(product.batch, matrix.batch_strides, strict=True)
+    )
+
+
+def _dot(b: Emitter, indices: tuple[Int, ...], strides: tuple[int, ...]) -> Int:
+    total: Int = 0
+    for one, stride in zip(indices, strides, strict=True):
+        total = b.iadd(total, b.imul(one, stride))
+    return total
 
 
 def _unravelled(b: Emitter, index: Int, sizes: tuple[int, ...]) -> tuple[Int, ...]:

@@ -1,18 +1,20 @@
 """Copies operands into the order in which the microkernel reads them.
 
 b is packed into panels: for each step of k, ``columns`` elements of consecutive columns, aligned.
-a keeps its direction (its elements are read one by one), converted and with a row length that
-does not put all rows into the same sets of the cache; where neither stride is 1 it becomes rows.
+a keeps its direction (its elements are read one by one): contiguous rows stay rows, converted and
+of a length that does not put all of them into the same sets of the cache; contiguous columns become
+panels of as many rows as a tile has. Where neither stride is 1 it becomes rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.matmul.operands import Reader, positive_left, transposed
 from suiren.compiler.codegen.matmul.product import SIZES, Matrix
-from suiren.compiler.codegen.matmul.tiles import Tile, rounded
+from suiren.compiler.codegen.matmul.tiles import Tile, parts, rounded
 
 
 def line(
@@ -43,16 +45,30 @@ def line(
             write(i, read(i, 0, None))
 
 
+# Where rows of the source are longer than a panel is wide, several panels are packed side by side,
+# so many steps of k at a time: memory then is read in long runs, and from the first cache.
+STEPS = 8
+
+
+def in_steps(b: Emitter, index: Int, k: int) -> tuple[Int, Int]:
+    """The ``index``-th range of STEPS steps."""
+    begin = b.imul(index, STEPS)
+    return begin, b.imin(b.iadd(begin, STEPS), k) if k % STEPS else b.iadd(begin, STEPS)
+
+
 def panel(
-    b: Emitter, reader: Reader, k: int, n: int, column: Int, to: Operand, tile: Tile, masked: bool
-) -> None:
+    b: Emitter, reader: Reader, k: int, n: int, column: Int, to: Operand, tile: Tile, masked: bool,
+    steps: tuple[Int, Int] | None = None,
+) -> None:  # fmt: skip
     """Packs the panel of b that begins at ``column``: ``rounded(k, lanes)`` rows of room.
 
+    ``steps``: only these (see ``in_steps``; where b's columns are neighbours).
     Columns past n hold copies or nothing: what is computed with them is thrown away.
     """
     matrix, compute = reader.matrix, reader.compute
     width, columns = tile.lanes, tile.columns
     ragged = n % columns != 0
+    begin, end = steps or (0, k)
 
     def place(p: Int, j: Int) -> Operand:
         return b.pointer(to, b.iadd(b.imul(p, columns), j), compute)
@@ -60,7 +76,7 @@ def panel(
     def scalars() -> None:
         with b.loop(0, columns) as j:
             source = b.imin(b.iadd(column, j), n - 1) if ragged else b.iadd(column, j)
-            with b.loop(0, k) as p:
+            with b.loop(begin, end) as p:
                 b.store(reader.read(p, source, 0), place(p, j))
 
     def rows() -> None:
@@ -76,8 +92,8 @@ def panel(
                 value = reader.read(p, b.iadd(column, v * width), width, mask)
                 b.store(value, place(p, v * width), SIZES[compute] * width)
 
-        unroll = next(u for u in (4, 3, 2, 1) if k % u == 0)
-        with b.loop(0, k, unroll) as p:
+        unroll = next(u for u in (4, 2, 1) if k % u == 0)
+        with b.loop(begin, end, unroll) as p:
             for u in range(unroll):
                 step(b.iadd(p, u))
 
@@ -110,45 +126,70 @@ def panel(
             scalars()
 
 
-def layout(matrix: Matrix, rows: int, k: int, tile: Tile, compute: str) -> tuple[int, int, int]:
-    """Row stride, column stride and number of elements of a block of a when packed."""
-    by_columns = matrix.row_stride == 1 and matrix.column_stride != 1
-    length, count = (rows, k) if by_columns else (k, rows)
-    stride = rounded(length, tile.lanes)
+@dataclass(frozen=True)
+class Layout:
+    """How a block of a lies when packed: rows of even length, or panels of a tile's rows.
+
+    In panels the rows of a tile are neighbours: ``row_stride`` 1. ``panel`` is the number of
+    elements of one (0: no panels), with room behind it, since whole vectors are written.
+    """
+
+    row_stride: int
+    column_stride: int
+    panel: int
+    size: int
+
+    def place(self, row: Int, index: Int, b: Emitter) -> Int:
+        """Where a panel begins, given its first row and its number in the block."""
+        return b.imul(index, self.panel) if self.panel else b.imul(row, self.row_stride)
+
+
+def layout(matrix: Matrix, rows: int, k: int, tile: Tile, compute: str) -> Layout:
+    """The layout for a block of so many rows (in panels: a number that panels may pass)."""
+    if matrix.row_stride == 1 and matrix.column_stride != 1:
+        panel = rounded(k * tile.rows + tile.lanes, 64 // SIZES[compute])
+        return Layout(1, tile.rows, panel, panel * parts(rows, tile.rows))
+    stride = rounded(k, tile.lanes)
     if stride * SIZES[compute] % 512 == 0:
         stride += 64 // SIZES[compute]
-    size = stride * count + tile.lanes
-    return (1, stride, size) if by_columns else (stride, 1, size)
+    return Layout(stride, 1, 0, stride * rows + tile.lanes)
 
 
-def block(
-    b: Emitter, reader: Reader, rows: int, first: Int, k: int, to: Operand,
-    strides: tuple[int, int], tile: Tile, masked: bool, lines: tuple[Int, Int] | None = None,
+def row_lines(
+    b: Emitter, reader: Reader, first: Int, begin: Int, end: Int, k: int, to: Operand,
+    form: Layout, tile: Tile, masked: bool,
 ) -> None:  # fmt: skip
-    """Packs ``rows`` rows of a from ``first`` on; ``lines``: only these lines of the packed block.
-
-    (A line is what is contiguous in it: a row, or a column if it is kept by columns.)
-    """
-    compute = reader.compute
-    row_stride, column_stride = strides
-    by_columns = row_stride == 1 and column_stride != 1
-    direct = reader.matrix.column_stride == 1 or by_columns
-    begin, end = lines or (0, k if by_columns else rows)
+    """Packs rows ``first + begin`` to ``first + end`` of a, as rows."""
     with b.loop(begin, end) as i:
 
-        def coordinates(j: Int, i: Int = i) -> tuple[Int, Int]:
-            return (b.iadd(first, j), i) if by_columns else (b.iadd(first, i), j)
-
-        def read(j: Int, width: int, mask: Operand | None) -> Operand:
-            return reader.read(*coordinates(j), width, mask)
+        def read(j: Int, width: int, mask: Operand | None, i: Int = i) -> Operand:
+            return reader.read(b.iadd(first, i), j, width, mask)
 
         def write(j: Int, value: Operand, i: Int = i) -> None:
-            stride = column_stride if by_columns else row_stride
-            b.store(value, b.pointer(to, b.iadd(b.imul(i, stride), j), compute))
+            index = b.iadd(b.imul(i, form.row_stride), j)
+            b.store(value, b.pointer(to, index, reader.compute))
 
-        count = rows if by_columns else k
-        if direct:
-            line(b, count, tile.lanes, masked, read, write)
+        if reader.matrix.column_stride == 1:
+            line(b, k, tile.lanes, masked, read, write)
         else:
-            with b.loop(0, count) as j:
+            with b.loop(0, k) as j:
                 write(j, read(j, 0, None))
+
+
+def row_panel(
+    b: Emitter, reader: Reader, row: Int, steps: tuple[Int, Int], to: Operand, tile: Tile,
+    masked: bool,
+) -> None:  # fmt: skip
+    """Packs the panel of a's rows from ``row`` on: its columns one after another."""
+    with b.loop(*steps) as p:
+        for start in range(0, tile.rows, tile.lanes):
+            count = min(tile.lanes, tile.rows - start)
+            width, mask = count, None
+            if count < tile.lanes and (masked or reader.matrix.load):
+                width, mask = tile.lanes, b.tail_mask(count, tile.lanes)
+            value = reader.read(b.iadd(row, start), p, width, mask)
+            place = b.pointer(to, b.iadd(b.imul(p, tile.rows), start), reader.compute)
+            if mask is None:
+                b.store(value, place)
+            else:
+                b.masked_store(value, place, mask)
