@@ -43,7 +43,6 @@ DEAR = frozenset(
 MAX_DEPTH = 60  # of what is computed in place: deeper expressions are cut by storing
 MAX_ROOTS = 40  # in a group
 MAX_OPERATIONS = 400
-SMALL = 4096  # elements: such a group gains little by more roots, and may hold up others
 
 
 class Misfit(Exception):
@@ -139,10 +138,12 @@ class Fusion:
 
     def _bases(self, node: Node, count: int | None = None) -> Iterator[Node]:
         """The operands that have to lie in memory, free movement taken off."""
+        if node.op == "matmul":
+            _, a, b = product_operands(node)
+            yield from (a.base, b.base)
+            return
         for operand in node.inputs[:count]:
-            if node.op == "matmul":
-                operand = strided(operand)[0]
-            elif node.op in ("take", "take_along", "host"):
+            if node.op in ("take", "take_along", "host"):
                 while operand.op == "reshape":
                     operand = operand.inputs[0]
             yield operand
@@ -312,8 +313,8 @@ class Fusion:
             raise Misfit("it needs something that comes after the group")
         if any(n in group.late for n in needed if self.group_of[n] is group):
             raise Misfit("it needs a result that is known when the group has ended")
-        if group.roots and others - group.before and prod(group.sizes) <= SMALL:
-            raise Misfit("a small group that would have to wait for another")
+        if root.numel == 1 and root.op != "reduce" and group.roots and others - group.before:
+            raise Misfit("the group would have to wait, for one number")
         saved = (group.sizes, group.rows, group.kept, group.inner, group.late, group.index,
                  group.reads, group.operations)  # fmt: skip
         group.inner, group.late = list(group.inner), list(group.late)
@@ -536,26 +537,85 @@ def _around(root: Node) -> tuple[int, int, int]:
     )  # fmt: skip
 
 
-def strided(x: Node) -> tuple[Node, list[int], int]:
-    """The array that this is a strided view of, with strides and offset in elements.
+class Operand:
+    """An operand of a product as it lies in memory: strides and offset count elements."""
 
-    Where no strides say it, the array itself, in row-major order.
+    __slots__ = ("base", "batch", "row", "column", "offset")
+
+    def __init__(self, base: Node, batch: tuple[int, ...], row: int, column: int, offset: int):
+        self.base = base
+        self.batch = batch
+        self.row = row
+        self.column = column
+        self.offset = offset
+
+
+def product_operands(node: Node) -> tuple[tuple[int, ...], Operand, Operand]:
+    """The batch sizes of a matmul (finer than its own, if need be) and its two operands.
+
+    An operand that is a strided view of a stored array is read from there; else it is one itself.
     """
-    sizes = x.shape
-    index: Index = tuple([Affine(0, ((v, 1),)) if n > 1 else ZERO for v, n in enumerate(sizes)])
-    node = x
-    try:
-        while node.op in ("reshape", "permute", "expand", "slice"):
-            index = through(node, index, sizes)
-            node = node.inputs[0]
-    except (TooCoarse, NotAffine):
-        node = x
-        index = tuple([Affine(0, ((v, 1),)) if n > 1 else ZERO for v, n in enumerate(sizes)])
-    if node.op in ("constant", "number"):
-        node = x
-        index = tuple([Affine(0, ((v, 1),)) if n > 1 else ZERO for v, n in enumerate(sizes)])
-    flat = ravel(index, node.shape)
-    return node, [flat.coefficient(v) for v in range(len(sizes))], flat.const
+    a, b = node.inputs
+    for allow in ((True, True), (True, False), (False, True), (False, False)):
+        found = _strided(node, a, b, allow)
+        if found is not None:
+            return found
+    raise AssertionError(node)
+
+
+def _strided(node: Node, a: Node, b: Node, allow: tuple[bool, bool]):
+    batch = node.ndim - 2
+    # variables: those of the batch, then m, n, k; each may be split into several
+    sizes = [*node.shape, a.shape[-1]]
+    owner = list(range(len(sizes)))  # the dimension that a variable is part of
+    while True:
+        try:
+            m, n, k = batch, batch + 1, batch + 2
+            views = [
+                _view(x, [*range(batch), *own], sizes, owner, through_it)
+                for x, own, through_it in ((a, (m, k), allow[0]), (b, (k, n), allow[1]))
+            ]
+            break
+        except TooCoarse as need:
+            sizes = split(sizes, need.var, need.inner)
+            owner.insert(need.var, owner[need.var])
+        except NotAffine:
+            return None
+    outer = [v for v, dim in enumerate(owner) if dim < batch]
+    operands = []
+    for (base, flat), dims in zip(views, ((m, k), (k, n)), strict=True):
+        strides = []
+        for dim in dims:
+            own = [v for v, d in enumerate(owner) if d == dim]
+            inner = flat.coefficient(own[-1])
+            step = sizes[own[-1]]
+            for v in reversed(own[:-1]):
+                if flat.coefficient(v) != inner * step:
+                    return None
+                step *= sizes[v]
+            strides.append(inner)
+        steps = tuple([flat.coefficient(v) for v in outer])
+        operands.append(Operand(base, steps, strides[0], strides[1], flat.const))
+    return tuple([sizes[v] for v in outer]), operands[0], operands[1]
+
+
+def _view(x: Node, dims: list[int], sizes, owner, through_it: bool) -> tuple[Node, Affine]:
+    """The array behind a chain of movement, and the number of its element at these variables."""
+    index = []
+    for dim in dims:
+        at, step = ZERO, 1
+        for v in reversed([v for v, d in enumerate(owner) if d == dim]):
+            if sizes[v] > 1:
+                at = at + Affine(0, ((v, step),))
+            step *= sizes[v]
+        index.append(at)
+    place: Index = tuple(index)
+    while through_it and x.op in ("reshape", "permute", "expand", "slice"):
+        if x.inputs[0].op in ("constant", "number"):
+            break
+        place = through(x, place, sizes)
+        x = x.inputs[0]
+    return x, ravel(place, x.shape)
 
 
 def _reachable(graph: Graph) -> list[Node]:

@@ -11,7 +11,8 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.values import Writer
-from suiren.compiler.fuse import Group, strided
+from suiren.compiler.fuse import Group, product_operands
+from suiren.compiler.fuse import Operand as View
 from suiren.compiler.graph import Node
 from suiren.compiler.target import Target
 
@@ -25,7 +26,8 @@ def operands(group: Group) -> tuple[Node, ...]:
     """The arrays that the group's product multiplies: they lie in memory."""
     if group.product is None:
         return ()
-    return tuple([strided(x)[0] for x in group.product.inputs])
+    _, a, b = product_operands(group.product)
+    return a.base, b.base
 
 
 def kernels(group: Group, target: Target) -> list[Kernel]:
@@ -39,13 +41,14 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
             keys.append(key)
         return keys.index(key)
 
-    a, b = (_matrix(x, slot) for x in node.inputs)
+    batch, a, b = product_operands(node)
     m, n = node.shape[-2:]
     product = matmul.Product(
-        batch=tuple(node.shape[:-2]), m=m, n=n, k=node.inputs[0].shape[-1], a=a, b=b,
+        batch=batch, m=m, n=n, k=node.inputs[0].shape[-1],
+        a=_matrix(a, slot), b=_matrix(b, slot),
         compute="double" if node.dtype is dtypes.float64 else "float",
     )  # fmt: skip
-    epilogue = _Epilogue(group, slot)
+    epilogue = _Epilogue(group, slot, batch)
     for key in epilogue.prepare(target):
         slot(key)
     first_scratch = len(keys)
@@ -63,18 +66,17 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
     return made
 
 
-def _matrix(x: Node, slot: Any) -> matmul.Matrix:
-    base, strides, offset = strided(x)
-    return matmul.Matrix(
-        slot(base), offset, strides[-2], strides[-1], tuple(strides[:-2]), _MEMORY[base.dtype]
-    )
+def _matrix(x: View, slot: Any) -> matmul.Matrix:
+    kind = _MEMORY[x.base.dtype]
+    return matmul.Matrix(slot(x.base), x.offset, x.row, x.column, x.batch, kind)
 
 
 class _Epilogue:
     """Writes what becomes of the product's elements."""
 
-    def __init__(self, group: Group, slot: Any):
+    def __init__(self, group: Group, slot: Any, batch: tuple[int, ...]):
         self.group = group
+        self.batch_sizes = batch  # of the product's indices
         self.slot = slot
         self.resolver = Resolver(group)
         self.resolver.coarsen()
@@ -119,9 +121,7 @@ class _Epilogue:
 
     def _batch(self, batch: tuple[Int, ...], b: Emitter) -> list[Int]:
         """The group's batch variables from the product's: finer ones where they were split."""
-        node = self.group.product
-        assert node is not None
-        shape, sizes = node.shape[:-2], self.resolver.sizes[:-2]
+        shape, sizes = self.batch_sizes, self.resolver.sizes[:-2]
         if list(shape) == list(sizes):
             return list(batch)
         number: Int = 0
