@@ -22,7 +22,7 @@ class _Finder:
         if name != "torchzoo" and not name.startswith("torchzoo."):
             return None
         place = HOME.joinpath(*name.split(".")[1:])
-        if name == "torchzoo":
+        if name in ("torchzoo", "torchzoo.ops"):
             return spec_from_loader(name, _Loader(None), is_package=True)
         package = place.is_dir()
         file = place / "__init__.py" if package else place.with_suffix(".py")
@@ -37,7 +37,7 @@ class _Loader:
         return types.ModuleType(spec.name)
 
     def exec_module(self, module):
-        if self.file is None:  # suiren/vision itself also imports data sets
+        if self.file is None:  # these packages gather more than models need, such as data sets
             return
         text = self.file.read_text("utf-8").replace("suiren.vision", "torchzoo")
         text = text.replace("import suiren as torch", "import torch")
