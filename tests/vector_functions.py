@@ -2,6 +2,8 @@
 
 import ctypes
 import functools
+import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,13 +15,15 @@ TYPES = {np.dtype("float32"): "float", np.dtype("float64"): "double"}
 NAMES = {"float": np.dtype("float32"), "double": np.dtype("float64")}
 
 
-def text(name: str, scalar: str, width: int, fused: bool = True, repeat: int = 1) -> str:
+def text(
+    name: str, scalar: str, width: int, fused: bool = True, target_of: target.Target | None = None
+) -> str:
     """A kernel that applies a function to ``count`` elements, ``count`` a multiple of the width.
 
     The table of arguments: result, operands, count.
     """
     function = mathematics.FUNCTIONS[name]
-    b = Emitter(target.host().function_attributes)
+    b = Emitter((target_of or target.host()).function_attributes)
     b.fused = fused
     arrays = [b.load(b.pointer(b.args, i, "ptr"), "ptr") for i in range(function.operands + 1)]
     count = b.load(b.pointer(b.args, function.operands + 1, "i64"), "i64")
@@ -73,21 +77,86 @@ def errors(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Infinite where one is NaN or infinite and the other is not, or a zero has the wrong sign.
     """
     dtype = result.dtype
-    wide = result.astype(reference.dtype)
+    info = np.finfo(dtype)
     with np.errstate(all="ignore"):
+        wide = result.astype(reference.dtype)
         rounded = reference.astype(dtype)
-        off = np.abs(wide - reference) / spacing(
-            np.where(np.isfinite(reference), reference, 1), dtype
-        )
-        # a result at the edge of overflow may go either way within the bound
-        largest = np.finfo(dtype).max
-        edge = np.isinf(result) & (np.abs(reference) > largest * (1 - 2.0 ** -info_bits(dtype)))
+        finite = np.isfinite(reference)
+        off = np.abs(wide - reference) / spacing(np.where(finite, reference, 1), dtype)
+        # near the edge of overflow the bound allows either side
+        edge = np.isinf(result) & (np.abs(reference) > info.max * (1 - 2.0**-info.nmant))
         edge &= np.sign(wide) == np.sign(reference)
-    same = (result == rounded) | (np.isnan(result) & np.isnan(rounded)) | edge
-    same &= (result != 0) | (reference != 0) | (np.signbit(result) == np.signbit(reference))
-    strange = ~np.isfinite(result) | ~np.isfinite(rounded) | ((result == 0) & (reference == 0))
-    return np.where(strange, np.where(same, 0, np.inf), off.astype(np.float64))
+        same = (result == rounded) | (np.isnan(result) & np.isnan(rounded)) | edge
+        zeros = (result == 0) & (reference == 0)
+        same &= ~zeros | (np.signbit(result) == np.signbit(reference))
+        strange = ~np.isfinite(result) | ~np.isfinite(rounded) | zeros
+        return np.where(strange, np.where(same, 0, np.inf), off.astype(np.float64))
 
 
-def info_bits(dtype: np.dtype) -> int:
-    return np.finfo(dtype).nmant
+# ---- references, to be called with a longer type than the one under test
+
+
+def _remainder(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    rest = np.fmod(x, y)
+    return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _each(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
+    return np.vectorize(lambda x: function(float(x)), otypes=[np.float64])
+
+
+REFERENCES: dict[str, Callable[..., np.ndarray]] = {
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "log": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "softplus": _softplus,
+    "log_sigmoid": lambda x: -_softplus(-x),
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "erf": _each(math.erf),
+    "erfc": _each(math.erfc),
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "pow": np.power,
+    "atan2": np.arctan2,
+    "fmod": np.fmod,
+    "remainder": _remainder,
+}
+
+
+def samples(dtype: np.dtype, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random bit patterns, numbers of every size that matters, and the special ones."""
+    integer = np.uint32 if dtype == np.float32 else np.uint64
+    parts = [rng.integers(0, 2 ** (8 * dtype.itemsize), count // 2, integer).view(dtype)]
+    scales = (1e-3, 0.1, 0.5, 1, 2, 5, 20, 100, 700, 1e5)
+    parts += [rng.standard_normal(count // 30) * scale for scale in scales]
+    parts += [center + rng.standard_normal(count // 30) * 0.01 for center in (-1, 1)]
+    parts.append(rng.uniform(-1, 1, count - sum(map(len, parts))))
+    info = np.finfo(dtype)
+    ends = [info.max, info.tiny, info.smallest_subnormal, info.eps, 0, 0.5, 1, 2, 3, np.inf]
+    parts.append(np.array([sign * x for x in ends for sign in (1, -1)] + [np.nan]))
+    with np.errstate(over="ignore"):
+        return np.concatenate([part.astype(dtype) for part in parts])

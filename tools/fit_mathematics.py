@@ -93,8 +93,9 @@ def rounded(value: mpf, scalar: str) -> mpf:
 
 def fit(
     function: Function, low: float, high: float, count: int, scalar: str, weight: Function
-) -> tuple[list[float], float]:
-    """Rounded coefficients of a polynomial with ``count`` terms, and log2 of its largest error."""
+) -> tuple[list[float], float, float]:
+    """A polynomial with ``count`` terms: its rounded coefficients, log2 of its largest error, and
+    what the first coefficient lost by being rounded."""
     xs = [x for x in grid(mpf(low), mpf(high), 24 * (count + 3)) if x != 0]
     ys, ws = [function(x) for x in xs], [weight(x) for x in xs]
     if low < 0 < high and weight(mpf(2) ** -40) > 0.01:
@@ -102,7 +103,9 @@ def fit(
         free, _ = remez(xs, ys, ws, count)
         coefficients = [rounded(c, scalar) for c in free]
         errors = [w * (evaluate(coefficients, x) - y) for x, y, w in zip(xs, ys, ws, strict=True)]
-        return [float(c) for c in coefficients], float(mpmath.log(max(map(abs, errors)), 2))
+        return [float(c) for c in coefficients], float(mpmath.log(max(map(abs, errors)), 2)), float(
+            free[0] - coefficients[0]
+        )
     targets, weights, fixed = list(ys), list(ws), []
     while len(fixed) < count:
         free, _ = remez(xs, targets, weights, count - len(fixed))
@@ -111,7 +114,7 @@ def fit(
         targets = [(y - c) / x for x, y in zip(xs, targets, strict=True)]
         weights = [w * abs(x) for x, w in zip(xs, weights, strict=True)]
     error = max(abs(w * (evaluate(fixed, x) - y)) for x, y, w in zip(xs, ys, ws, strict=True))
-    return [float(c) for c in fixed], float(mpmath.log(error, 2))
+    return [float(c) for c in fixed], float(mpmath.log(error, 2)), 0.0
 
 
 # ---- the families: what is fitted, where, and how many terms for each precision
@@ -259,7 +262,7 @@ FAMILIES = {
     "ATAN": Family(
         "(atan(t) - t) / t^3 in t^2 for |t| <= tan(pi / 8), error relative to atan(t)",
         atan_tail, lambda z: z * ROOT(z) / mpmath.atan(ROOT(z)),
-        float=(0, TAN8, 4), double=(0, TAN8, 11),
+        float=(0, TAN8, 5), double=(0, TAN8, 11),
     ),
     "ASIN": Family(
         "(asin(s) - s) / s^3 in s^2 for |s| <= 1/2, error relative to asin(s)",
@@ -314,10 +317,15 @@ def text_of(name: str, family: Family) -> str:
     lines += [line, f"{name} = {{"]
     for precision, (low, high, count) in family.fits.items():
         scalar = "float" if precision == "float" else "double"
-        coefficients, error = fit(family.function, low, high, count, scalar, family.weight)
+        coefficients, error, rest_of_first = fit(
+            family.function, low, high, count, scalar, family.weight
+        )
         lines.append(f'    "{precision}": (  # largest error 2^{error:.1f}')
         lines += [f"        {c!r}," for c in coefficients]
         lines.append("    ),")
+        if name == "ERFC" and precision == "double":
+            lines.append('    # what the first coefficient lacks')
+            lines.append(f'    "double_rest": ({rest_of_first!r},),')
     return "\n".join([*lines, "}"])
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from suiren.compiler.codegen.emitter import Emitter, Operand
 from suiren.compiler.codegen.mathematics import (
+    arcs,
     error_function,
     exponential,
     logarithm,
@@ -56,9 +57,10 @@ FUNCTIONS: dict[str, Function] = {
                 powers.sqrt, powers.rsqrt,
                 rounding.floor, rounding.ceil, rounding.trunc, rounding.round,
                 trigonometric.sin, trigonometric.cos, trigonometric.tan,
+                arcs.asin, arcs.acos, arcs.atan,
             ),
         ),
-        (2, (powers.pow,)),
+        (2, (powers.pow, arcs.atan2, rounding.fmod, rounding.remainder)),
     )
     for formula in formulas
 }  # fmt: skip

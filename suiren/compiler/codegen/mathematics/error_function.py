@@ -9,10 +9,11 @@ all x > 0 (Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^
 from __future__ import annotations
 
 from suiren.compiler.codegen.mathematics.exponential import exp_polynomial, power, reduced
-from suiren.compiler.codegen.mathematics.tables import ERF, ERF_TAIL, ERFC
+from suiren.compiler.codegen.mathematics.tables import ERF, ERF_TAIL, ERFC, EXP
 from suiren.compiler.codegen.mathematics.values import (
     Value,
     at_most,
+    fast_two_sum,
     fma,
     polynomial,
     product_remainder,
@@ -36,19 +37,23 @@ def erf(x: Value) -> Value:
 
 
 def _erfc_of_positive(a: Value, precision: str) -> Value:
-    """erfc(a) for 0 <= a <= 28; the parts that products and sums lose go to the exponent."""
+    """erfc(a) for 0 <= a <= 28; in double with what sums and products lose along the way."""
     square, low = two_product(a, a)
     divisor, lost = two_sum(a + a, a.constant(1.0))
     t = (a - ERFC_CENTRE) / (a + ERFC_CENTRE)
-    p = polynomial(t, ERFC[precision])
+    first, *others = ERFC[precision]
+    p, p_low = fast_two_sum(a.constant(first), t * polynomial(t, others))
     quotient = p / divisor
     moved, r = reduced(-square)
-    if precision == "double":
-        # what the quotient lacks, as a factor 1 + x near e^x
-        low = low - (product_remainder(quotient, divisor, p) - quotient * lost) / p
-    down = 200
-    result = exp_polynomial(r - low, precision) * quotient
-    return result * power(moved, down, "double") * 2.0**-down
+    if precision == "short":
+        result = exp_polynomial(r - low, precision)
+    else:
+        p_low = p_low + ERFC["double_rest"][0]
+        q_low = (product_remainder(quotient, divisor, p) - quotient * lost) + p_low
+        factor, lost = fast_two_sum(a.constant(1.0), r)
+        lost = fma(r * r, polynomial(r, EXP["double"]), lost)
+        result = factor + (lost + (factor + lost) * (q_low / p - low))
+    return result * quotient * power(moved, 200, "double") * 2.0**-200
 
 
 def erfc(x: Value) -> Value:

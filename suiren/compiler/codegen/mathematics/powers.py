@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from suiren.compiler.codegen.mathematics.exponential import (
     LN2,
+    LN2_REST,
     LOG2_E,
     exp_polynomial,
     power,
     scaled,
 )
 from suiren.compiler.codegen.mathematics.logarithm import INVERSE_LN2, split, split_any
-from suiren.compiler.codegen.mathematics.tables import LOG_SHORT, POW
+from suiren.compiler.codegen.mathematics.tables import EXP, LOG_SHORT, POW
 from suiren.compiler.codegen.mathematics.values import (
     INFINITY,
     NAN,
@@ -113,5 +114,10 @@ def _magnitude(a: Value, y: Value) -> Value:
     rest = where(ordinary & (abs(exponent) < 1100.0), fma(y, low, rest), 0.0)
     exponent = at_least(at_most(exponent, 1025.0), -1077.0)
     moved = exponent + exponent.format.magic
-    part = (exponent - (moved - exponent.format.magic)) + rest
-    return scaled(exp_polynomial(part * LN2), moved.bits() << 52, exponent)
+    part = exponent - (moved - exponent.format.magic)
+    # e^r with r and the leading sum to double length: what is exact, such as 3^2, comes out so
+    r, r_low = two_product(part, part.constant(LN2))
+    r, lost = fast_two_sum(r, r_low + fma(part, LN2_REST, rest * LN2))
+    one, low = fast_two_sum(r.constant(1.0), r)
+    low = low + fma(r * r, polynomial(r, EXP["double"]), lost + lost * r)
+    return scaled(one + low, moved.bits() << 52, exponent)
