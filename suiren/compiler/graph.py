@@ -50,6 +50,7 @@ COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan")
 ELEMENTWISE = frozenset([*ARITHMETIC, *COMPARISONS, "where", "cast"])
 MOVEMENT = frozenset(["reshape", "permute", "expand", "slice", "pad", "copy"])
 LEAVES = frozenset(["input", "number", "constant"])
+_MAY_BE_EMPTY = frozenset(["input", "expand", "host", "part"])
 REDUCTIONS = {"sum": 0, "prod": 1, "max": None, "min": None}
 
 
@@ -246,6 +247,8 @@ class Graph:
         if op in self.not_generated:
             raise NotNative(f"no code is generated for {op}")
         inputs, shape = tuple(inputs), tuple(shape)
+        if 0 in shape and op not in _MAY_BE_EMPTY:
+            return self.full(shape, 0, kind)  # nothing is made of nothing
         key = (op, tuple([i.index for i in inputs]), attributes, shape, kind)
         found = self._known.get(key)
         if found is None:

@@ -54,7 +54,7 @@ class Plan:
             step.reads = {i for i in first.inputs}
             self.steps.append(step)
             return
-        if first.op in ("part", "concat", "update", "none"):
+        if first.op in ("part", "concat", "update", "none") or 0 in group.sizes:
             return
         made = products.kernels(group, target) if group.product else loops.kernels(group, target)
         for number, kernel in enumerate(made):

@@ -341,6 +341,21 @@ class Emitter:
             type,
         )
 
+    def scatter(
+        self, value: Operand, base: Operand, index: Operand, mask: Operand | None = None
+    ) -> None:
+        """Stores to ``base[index]`` lane by lane; ``index`` is a vector of i32 or i64."""
+        width = lanes(value.type)
+        scalar = element(value.type)
+        pointers = self.make(f"getelementptr {scalar}, {base}, {index}", vector("ptr", width))
+        mask = mask or self.const(vector("i1", width), 1)
+        full = f"llvm.masked.scatter.{mangled(value.type)}.v{width}p0"
+        self.declared[full] = f"declare void @{full}({value.type}, {pointers.type}, {mask.type})"
+        align = max(1, bits(value.type) // 8)
+        self.line(
+            f"call void @{full}({value}, {pointers.type} align {align} {pointers.text}, {mask})"
+        )
+
     def variable(self, value: Operand) -> Variable:
         """A place for something that changes in loops; LLVM keeps it in a register."""
         name = self.fresh()

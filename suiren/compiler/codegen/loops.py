@@ -289,7 +289,8 @@ class LoopNest:
         writer = self.writer
         for root in stores:
             value = writer.lanes(root.term)
-            writer.known[root.node] = value
+            # what is the same along the row stays a scalar for those who use it
+            writer.known[root.node] = value if root.term.inside else writer.value(root.term)
             writer.store(value, root.node.dtype, self._key(root), root.place)
         for root in inner:
             self._accumulate(self.accumulators[root.node, u], root)

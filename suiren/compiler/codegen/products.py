@@ -116,7 +116,8 @@ class _Epilogue:
             if root.node not in group.stores:
                 continue
             found = value if root.node is group.product else writer.lanes(root.term)
-            writer.known[root.node] = found
+            scalar = root.node is not group.product and not root.term.inside
+            writer.known[root.node] = writer.value(root.term) if scalar else found
             writer.store(found, root.node.dtype, root.node, root.place)
 
     def _batch(self, batch: tuple[Int, ...], b: Emitter) -> list[Int]:

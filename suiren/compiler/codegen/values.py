@@ -283,7 +283,11 @@ class Writer:
         b = self.b
         value = arithmetic.to_memory(b, value, kind)
         pointer = b.pointer(self.buffer(key), self.offset(place), arithmetic.STORED[kind])
-        if self.width and value.type[0] == "<" and self.mask is not None:
+        step = place.coefficient(self.last)
+        if self.width and value.type[0] == "<" and step != 1:
+            steps = b.constants(vector("i64", self.width), [i * step for i in range(self.width)])
+            b.scatter(value, pointer, steps, self.mask)
+        elif self.width and value.type[0] == "<" and self.mask is not None:
             b.masked_store(value, pointer, self.mask)
         else:
             b.store(value, pointer)

@@ -1,0 +1,55 @@
+"""Programs compiled at first sight, each run held against the interpreter.
+
+``with compiling() as made:`` compiles whatever is flushed inside, compares every result with the
+interpreter's (``suiren/compiler/checking.py``) and raises where compiling fails or results differ.
+``made`` lists the native programs, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from suiren.compiler import target
+from suiren.trace import program, recorder
+
+needs_compiler = pytest.mark.skipif(
+    target.unavailable() is not None, reason=f"no compiler here: {target.unavailable()}"
+)
+
+
+@contextmanager
+def compiling() -> Iterator[list[Any]]:
+    """See the module's text."""
+    recorder.flush()
+    program.programs.clear()
+    made: list[Any] = []
+    saved = program.COMPILE_AT, program.CHECK, program.Program._compile
+    original = program.Program._compile
+
+    def compile_and_note(self):
+        original(self)
+        if self.native is not None:
+            made.append(self.native)
+
+    program.COMPILE_AT, program.CHECK = 1, True
+    program.Program._compile = compile_and_note
+    try:
+        yield made
+        recorder.flush()
+    finally:
+        program.COMPILE_AT, program.CHECK, program.Program._compile = saved
+        program.programs.clear()
+
+
+def host_operators(made: list[Any]) -> list[str]:
+    """The names of the operators that these programs leave to NumPy."""
+    return [
+        segment.attributes[0].name
+        for native in made
+        for segment in native.segments
+        if not isinstance(segment, tuple)
+    ]
