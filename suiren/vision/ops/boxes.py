@@ -56,8 +56,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         high = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         shared = np.maximum(wide, 0) * np.maximum(high, 0)
         union = areas[best] + areas[rest] - shared
-        # Compared as a product: empty boxes have no union to divide by.
-        gone[rest[(shared > iou_threshold * union) & (union > 0)]] = True
+        with np.errstate(invalid="ignore"):  # empty boxes have no union, and stay
+            overlap = (shared / union).astype(np.float64)
+        gone[rest[overlap > iou_threshold]] = True
     return tensor_of(np.array(kept, np.int64))
 
 

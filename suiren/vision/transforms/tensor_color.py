@@ -4,10 +4,12 @@ arguments and calls these. White is 1 in floating point, the largest value of an
 Blends and grey weights follow torchvision's documentation (ITU-R 601-2 luma).
 """
 
+import numpy as np
+
 import suiren as torch
 from suiren.nn import functional as F
 from suiren.tensor import Tensor
-from suiren.vision.transforms.kinds import convert_image_dtype, max_value
+from suiren.vision.transforms.kinds import convert_image_dtype, max_value, tensor_of
 
 
 def need_channels(image: Tensor, permitted: tuple[int, ...]) -> None:
@@ -184,18 +186,18 @@ def equalize(image: Tensor) -> Tensor:
     need_channels(image, (1, 3))
     if image.dtype is not torch.uint8:
         raise TypeError(f"Only torch.uint8 image tensors are supported, but found {image.dtype}")
-    planes = image.reshape(-1, *image.shape[-2:])
-    return torch.stack([_equalized(plane) for plane in planes]).reshape(image.shape)
+    # Integers without a gradient, and a table that depends on them: NumPy's work from end to end.
+    planes = image.peek().reshape(-1, *image.shape[-2:])
+    found = np.stack([_equalized(plane) for plane in planes]) if len(planes) else planes
+    return tensor_of(found.reshape(tuple(image.shape)))
 
 
-def _equalized(plane: Tensor) -> Tensor:
+def _equalized(plane: np.ndarray) -> np.ndarray:
     """One channel (H, W) with each grey level equally frequent, as Pillow does it."""
-    counts = torch.bincount(plane.reshape(-1).to(torch.int64), minlength=256)
-    present = counts[counts != 0]
-    step = torch.div(present[:-1].sum(), 255, rounding_mode="floor")
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    step = counts[counts != 0][:-1].sum() // 255
     if step == 0:
         return plane
-    half = torch.div(step, 2, rounding_mode="floor")
-    table = torch.div(counts.cumsum(0) + half, step, rounding_mode="floor")
-    table = F.pad(table, [1, 0])[:-1].clamp(0, 255)
-    return table[plane.to(torch.int64)].to(torch.uint8)
+    table = (counts.cumsum() + step // 2) // step
+    table = np.concatenate([[0], table[:-1]]).clip(0, 255).astype(np.uint8)
+    return table[plane]
