@@ -74,8 +74,10 @@ def value_of(tensor: Tensor) -> Value:
 def new_tensor(value: Value, meta: Meta | None = None) -> Tensor:
     """A base tensor over this Value, with the visible strides of ``meta``."""
     tensor = _new(Tensor)
-    tensor._meta = meta or value.meta
-    tensor._storage = Storage(value, tensor._meta)
+    tensor._meta = meta = meta or value.meta
+    tensor._storage = storage = _new(Storage)
+    storage.value = value
+    storage.meta = meta
     if inferring and get_ident() in inferring:
         tensor._inference = True
     return tensor

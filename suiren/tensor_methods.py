@@ -315,6 +315,7 @@ def retain_grad(self: Tensor) -> None:
     node = self.grad_fn
     if node is None:
         return
+    node.hooked = True
     if node.retained is None:
         node.retained = {}
     node.retained[self._output_index] = weakref.ref(self)
@@ -336,6 +337,7 @@ def register_hook(self: Tensor, hook) -> graph.Handle:
             "cannot register a hook on a tensor that doesn't require gradient"
         )
     node, index = graph.edge_of(self)
+    node.hooked = True
     if node.tensor_hooks is None:
         node.tensor_hooks = {}
     hooks = node.tensor_hooks.setdefault(index, graph.Hooks())

@@ -121,10 +121,16 @@ def assign(target: Tensor, result: Tensor, name: str = "copy_") -> Tensor:
     grad, and for views that may not be written to.
     """
     meta = target._meta
+    view = target._view
     if result._meta is not meta:
         result = _fit(target, result, name)
+    elif view is None and meta.contiguous and not target._inference:
+        if not (target._requires_grad or result._requires_grad) or not mode.grad:
+            storage = target._storage
+            storage.write(value_of(result))
+            (target._counter or storage).version += 1
+            return target
     if mode.grad:
-        view = target._view
         if view is not None and view.epoch != view.base._epoch:
             refresh_history(target)
         if target._requires_grad or result._requires_grad or (

@@ -132,7 +132,15 @@ def backward(
                 "`backward()`. Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    roots = (tensors,) if isinstance(tensors, Tensor) else _as_tuple(tensors)
+    if isinstance(tensors, Tensor) and grad_tensors is None and inputs is None:
+        # The usual call, loss.backward(), by a short way: it comes at every step.
+        edge = _edge(tensors) if tensors.requires_grad else None
+        if edge is not None and tensors._meta.numel == 1 and not tensors._meta.dtype.is_complex:
+            keep = create_graph if retain_graph is None else retain_graph
+            engine.run([edge], [_ones(tensors._meta)], keep, create_graph)
+            flush()
+            return
+    roots = _as_tuple(tensors)
     _check_roots(roots)
     grads = _start_grads(roots, grad_tensors)
     keep = create_graph if retain_graph is None else retain_graph

@@ -59,18 +59,21 @@ class Saved:
         self.version = self.counter.version
         if owner is not None:
             self.own = True
-            self.index = index
+            if index:
+                self.index = index
         elif tensor._requires_grad:
             if tensor._grad_fn is None:
                 self.leaf = tensor
             else:
                 self.node = tensor._grad_fn
-                self.index = tensor._output_index
+                if tensor._output_index:
+                    self.index = tensor._output_index
         if mode.saved_hooks:
             pack, self.unpacking = mode.saved_hooks[-1]
             self.value = _packed(pack, tensor)
         else:
-            self.value = value_of(tensor)
+            value = tensor._storage.value if tensor._view is None else None
+            self.value = value_of(tensor) if value is None else value
 
     def unpack(self, owner: Node) -> Tensor:
         """The tensor as it was; raises RuntimeError if it has been written to since."""
@@ -170,6 +173,7 @@ class Node:
     metas: tuple[Any, ...] = ()
     results: tuple[Any, ...] = ()  # their Metas; None for what is no tensor
     needs: tuple[bool, ...] = ()
+    hooked = False  # whether any of the following four was ever set
     tensor_hooks: dict[int, Hooks] | None = None
     retained: dict[int, weakref.ref[Tensor]] | None = None
     pre_hooks: Hooks | None = None
@@ -200,12 +204,14 @@ class Node:
 
     def register_hook(self, hook: Callable) -> Handle:
         """Calls ``hook(grad_inputs, grad_outputs)`` after the node has computed."""
+        self.hooked = True
         if self.post_hooks is None:
             self.post_hooks = Hooks()
         return _add(self.post_hooks, hook)
 
     def register_prehook(self, hook: Callable) -> Handle:
         """Calls ``hook(grad_outputs)`` before the node computes."""
+        self.hooked = True
         if self.pre_hooks is None:
             self.pre_hooks = Hooks()
         return _add(self.pre_hooks, hook)
@@ -557,6 +563,7 @@ def move_retained(tensor: Tensor, node: Node | None, index: int) -> None:
         return
     del node.retained[index]
     if tensor._grad_fn is not None:
+        tensor._grad_fn.hooked = True
         if tensor._grad_fn.retained is None:
             tensor._grad_fn.retained = {}
         tensor._grad_fn.retained[tensor._output_index] = held

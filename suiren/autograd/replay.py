@@ -54,7 +54,7 @@ def glance(root: Node, index: int, start: Tensor) -> Glance | None:
     nodes.append(root)
     first = root.sequence
     for node in nodes:  # which grows meanwhile
-        if node.tensor_hooks or node.retained or node.pre_hooks or node.post_hooks:
+        if node.hooked:
             return None
         kind = node.kind
         if kind is None:
@@ -120,22 +120,29 @@ def _glance_at_leaf(node: AccumulateGrad, seen: Glance, structure: list[Any]) ->
 class Plan:
     """The entries of a backward pass, and which gradients come of them."""
 
-    __slots__ = ("segment", "used", "constants", "classes", "gradients")
+    __slots__ = ("segment", "used", "constants", "distinct", "same", "gradients")
 
     def __init__(
-        self, segment: Segment, used: list[int], constants: list[Any], classes: list[int],
+        self, segment: Segment, used: list[int], constants: list[Any], values: list[Value],
         gradients: list[tuple[int, int, Meta]],
     ):  # fmt: skip
         self.segment = segment
         self.used = used  # which of the values are arguments of the segment
         self.constants = constants  # the numbers that are its further arguments
-        self.classes = classes  # which values were one and the same
+        first: dict[Value, int] = {}
+        places = [first.setdefault(value, i) for i, value in enumerate(values)]
+        self.distinct = len(first)
+        # Which values were one and the same: (place, first place) of those that came again.
+        self.same = [(i, place) for i, place in enumerate(places) if i != place]
         # (number of the leaf, number of the output or -1 - number of the value, Meta)
         self.gradients = gradients
 
     def fits(self, seen: Glance) -> bool:
         """Whether the values coincide as those did from which the plan was made."""
-        return _classes(seen.values) == self.classes
+        values = seen.values
+        return len(set(values)) == self.distinct and all(
+            [values[i] is values[j] for i, j in self.same]
+        )
 
     def record(self, values: list[Value]) -> list[Value]:
         """Records the pass over these values: the Values of the gradients."""
@@ -155,14 +162,9 @@ class Plan:
             if held is None:
                 leaf._grad = new_tensor(value, meta)
             else:
-                held._storage.write(value)
-                (held._counter or held._storage).version += 1
-
-
-def _classes(values: list[Value]) -> list[int]:
-    """For each value the place of the first that is the same one."""
-    first: dict[Value, int] = {}
-    return [first.setdefault(value, i) for i, value in enumerate(values)]
+                storage = held._storage
+                storage.write(value)
+                (held._counter or storage).version += 1
 
 
 # structure -> numbers -> Plan; None for what has been walked once, False for what never replays
@@ -286,7 +288,7 @@ class _Maker:
             for leaf, s, meta in ends
         ]
         constants = [self.constants[-1 - self.known[s]] for s in numbers]
-        return Plan(segment, used, constants, _classes(self.seen.values), gradients)
+        return Plan(segment, used, constants, self.seen.values, gradients)
 
     def _ends(self, results: dict[int, Any]) -> list[tuple[int, int, Meta]] | None:
         """(number of the leaf, slot of its gradient, Meta) of the gradients that changed."""

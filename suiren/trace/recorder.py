@@ -119,11 +119,15 @@ class Trace:
             first = self.next_slot
             self.next_slot = first + segment.count
             self.entries += segment.entries_at(slots, first)
-            values = [
-                Value(meta, None, self, first + i)
-                for i, meta in zip(segment.outputs, segment.metas)  # noqa: B905 (of one length)
-            ]
-            self.results.extend(map(_reference, values))
+            values = []
+            for i, meta in segment.outputs:
+                value = _new(Value)
+                value.meta = meta
+                value.buffer = None
+                value.trace = self
+                value.slot = first + i
+                values.append(value)
+            self.results += map(_reference, values)
             self._make_room(len(segment.entries), segment.nbytes)
         finally:
             self.lock.release()
@@ -210,7 +214,7 @@ class Trace:
             entries, results, inputs = self.entries, self.results, self.inputs
             key_of_inputs, urgent = self.input_keys, self.urgent
             self._clear()
-            held = [value for value in (ref() for ref in results) if value is not None]
+            held = [value for ref in results if (value := ref()) is not None]
             wanted = tuple([value.slot for value in held])
             if not wanted:
                 return

@@ -21,15 +21,14 @@ class Segment:
     ``outputs`` are the numbers of the results, counted from 0, that become Values, in order.
     """
 
-    __slots__ = ("entries", "arguments", "count", "outputs", "metas", "nbytes", "_placed")
+    __slots__ = ("entries", "arguments", "count", "outputs", "nbytes", "_placed")
 
     def __init__(self, entries: Sequence[tuple], arguments: int, outputs: Sequence[int]):
         results: list[Meta] = [meta for entry in entries for meta in entry[3]]
         self.entries = tuple(entries)
         self.arguments = arguments
         self.count = len(results)
-        self.outputs = tuple(outputs)
-        self.metas = tuple([results[i] for i in outputs])
+        self.outputs = [(i, results[i]) for i in outputs]
         self.nbytes = sum(meta.nbytes for meta in results)
         self._placed: tuple[list[int], int, list[tuple]] = ([], -1, [])
 
