@@ -93,7 +93,9 @@ class CelebA(VisionDataset):
         from PIL import Image
 
         path = os.path.join(self.root, self.base_folder, "img_align_celeba", self.filename[index])
-        image: Any = Image.open(path)
+        with open(path, "rb") as file:
+            image: Any = Image.open(file)
+            image.load()
         columns: dict[str, Tensor] = {
             "attr": self.attr,
             "bbox": self.bbox,

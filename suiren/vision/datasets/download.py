@@ -114,7 +114,7 @@ def _try(url: str, own: str, path: str, md5: str | None, progress: bool) -> str 
             if came and number + 1 < _TRIES:
                 time.sleep(0.2 * number)
                 continue
-            return str(getattr(error, "reason", error)).split(". Where there is no network")[0]
+            return str(error.__cause__ or getattr(error, "reason", error))
         if md5 is None:
             return None
         found = calculate_md5(own)
