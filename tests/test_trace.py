@@ -324,3 +324,22 @@ def test_numpy_memory_of_a_large_tensor_is_read_before_it_changes():
     array += 1
     assert y[0].item() == 2
     assert (t + 1)[0].item() == 3
+
+
+def test_what_ran_next_the_last_time_is_tried_first_and_only_if_it_fits():
+    cache = type(programs)(limit=2)
+
+    def get(name):
+        return cache.get(((), (), tuple([ord(name)])))
+
+    made = {x: get(x) for x in "ab"}
+    for known in made.values():
+        known.seen = 1  # the time of every sixteenth run is taken the long way
+    for x in "abbaabab" * 5:
+        assert get(x) is made[x]
+    assert (cache.misses, cache.hits) == (2, 40)
+    get("c")  # drops the older one, which must not come back nor keep others alive
+    assert made["a"].found_by is None and made["a"].next is None
+    get("b")
+    assert get("a") is not made["a"]
+    assert cache.misses == 4
