@@ -3,7 +3,8 @@
 Inside ``with Watch() as watch:`` each flushed trace is computed as ever, and then each of its
 entries once more alone: lowered to a graph, which NumPy runs (``graph_numpy.py``), and compared
 with the operator's own ``evaluate``. Equal entries (operator, attributes, kinds of arguments) are
-looked at a few times only. The watch counts which operators had a native form and which ran on the host.
+looked at a few times only. The watch counts which operators had a native form and which ran on
+the host.
 """
 
 from __future__ import annotations

@@ -135,6 +135,9 @@ def _rounding(name: str, words: str, function, aliases: tuple[str, ...] = ()):
         def evaluate(input):
             return function(input) if input.dtype.kind == "f" else input
 
+        def decompose(g, input):
+            return g.map(name, input) if input.dtype.is_floating_point else input
+
         def grad_input(grad):
             return zeros_as(grad)
 

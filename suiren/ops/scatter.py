@@ -162,6 +162,8 @@ class gather:
         return found.reshape(index.shape)
 
     def decompose(g, input, index, dim):
+        if not index.numel:
+            return g.full(index.shape, 0, input.dtype)
         source, places = with_a_dimension(input), with_a_dimension(index)
         shape = list(places.shape)
         shape[dim] = source.shape[dim]
