@@ -166,6 +166,11 @@ class NativeProgram:
         with self.lock:
             return self._run(inputs, own)
 
+    @staticmethod
+    def failed_check(problem: Exception) -> bool:
+        """Whether a run ended because one of the graph's checks does not hold."""
+        return isinstance(problem, HostMustRun)
+
     def expected(self, problem: Exception) -> bool:
         """Whether a run may end so: the interpreter then reports what is wrong."""
         return isinstance(problem, HostMustRun) or any(

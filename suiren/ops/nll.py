@@ -63,7 +63,7 @@ class _nll_loss:
 def _picked(shape, target, weight, ignore_index, kind):
     """The shape (batch, classes, places), the classes to pick there, and their factors."""
     batch, classes = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
-    index = target.reshape(batch, -1)
+    index = target.reshape(batch, target.size // max(batch, 1))
     used = _used(index, classes, ignore_index)
     index = np.where(used, index, 0).astype(np.int64)
     factor = used.astype(kind)

@@ -58,7 +58,7 @@ class constant_pad_nd:
             inner[at] = slice(max(before, 0), shape[at] - max(after, 0))
             source[at] = slice(max(-before, 0), input.shape[at] - max(-after, 0))
         if result.size:
-            target = result[tuple(inner)]
+            target = result[(*inner, ...)]  # an array even of no dimensions
             if target.size:
                 target[...] = input[tuple(source)]
         return result

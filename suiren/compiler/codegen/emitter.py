@@ -76,11 +76,21 @@ def literal(scalar: str, value: Any) -> str:
             except OverflowError:
                 value = float("inf") if value > 0 else float("-inf")
         return f"0x{struct.unpack('Q', struct.pack('d', value))[0]:016X}"
-    if scalar in ("half", "bfloat"):
-        raise TypeError(f"write constants of {scalar} as float and convert")
+    if scalar == "half":
+        return f"0xH{_half(float(value)):04X}"
+    if scalar == "bfloat":
+        raise TypeError("write constants of bfloat as float and convert")
     width = int(scalar[1:])
     value = int(value) & ((1 << width) - 1)
     return str(value - (1 << width) if value >> (width - 1) else value)
+
+
+def _half(value: float) -> int:
+    """The bits of a number rounded to float16."""
+    try:
+        return struct.unpack("H", struct.pack("e", value))[0]
+    except OverflowError:
+        return 0x7C00 if value > 0 else 0xFC00
 
 
 class Emitter:
