@@ -35,6 +35,7 @@ OWN_STEP = frozenset(
     ["host", "part", "scatter", "scatter_along", "scan", "concat", "update", "none"]
 )
 PIECED = frozenset(["concat", "update"])  # written piece by piece, each by a group of its own
+ORDERED = frozenset(["scatter", "scatter_along", "scan"])  # kernels of their own: codegen.scatter
 DEAR = frozenset(
     """exp exp2 expm1 log log1p log2 log10 pow tanh sigmoid erf erfc erfinv sin cos tan asin acos
     atan sinh cosh asinh acosh atanh div sqrt rsqrt fmod remainder lgamma digamma atan2
@@ -142,8 +143,9 @@ class Fusion:
             _, a, b = product_operands(node)
             yield from (a.base, b.base)
             return
-        for operand in node.inputs[:count]:
-            if node.op in ("take", "take_along", "host"):
+        operands = node.inputs[1:] if node.op.startswith("scatter") else node.inputs[:count]
+        for operand in operands:
+            if node.op in ("take", "take_along", "host") or node.op in ORDERED:
                 while operand.op == "reshape":
                     operand = operand.inputs[0]
             yield operand
@@ -155,7 +157,7 @@ class Fusion:
             group = self._begin(root.shape)
             group.roots.append(root)
             group.before = {self.group_of[b] for b in self._needed(root)}
-            if root.op in PIECED:
+            if root.op in PIECED or root.op.startswith("scatter"):
                 group.before |= self._parts(root)
             self.group_of[root] = group
             return
@@ -198,9 +200,10 @@ class Fusion:
                 parts.append((part, [(at if d == dim else 0, 1) for d in range(root.ndim)]))
                 at += part.shape[dim]
         else:
-            base, values = root.inputs
-            parts.append((base, [(0, 1)] * root.ndim))
-            parts.append((values, [(first, step) for first, _, step in root.attributes[0]]))
+            parts.append((root.inputs[0], [(0, 1)] * root.ndim))
+        if root.op == "update":
+            region = [(first, step) for first, _, step in root.attributes[0]]
+            parts.append((root.inputs[1], region))
         written: set[Group] = set()
         for part, region in parts:
             # a node of its own: the part may be stored elsewhere too

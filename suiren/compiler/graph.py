@@ -225,9 +225,7 @@ class Graph:
 
     NotNative = NotNative
     # kinds of nodes that no code is generated for yet: what needs them runs on the host
-    not_generated = frozenset(
-        ["scatter", "scatter_along", "scan", "erfinv", "lgamma", "digamma"]
-    )
+    not_generated = frozenset(["erfinv", "lgamma", "digamma"])
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -508,6 +506,8 @@ class Graph:
         """Running reduction: ``result[i] = kind(x[0], ..., x[i])`` along ``dim``."""
         if x.shape[dim] <= 1 or not x.numel:
             return x
+        if x.dtype.is_half:
+            raise NotNative(f"scan of {x.dtype.name}")
         return self.make("scan", (x,), (kind, dim), x.shape, x.dtype)
 
     def check_range(self, index: Node, low: int, high: int) -> None:

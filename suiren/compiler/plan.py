@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from suiren.compiler.codegen import loops, products
+from suiren.compiler.codegen import loops, products, scatter
 from suiren.compiler.codegen.loops import Kernel
-from suiren.compiler.fuse import Fusion, Group
+from suiren.compiler.fuse import ORDERED, Fusion, Group
 from suiren.compiler.graph import Graph, Node
 from suiren.compiler.index import ravel
 from suiren.compiler.target import Target
@@ -56,7 +56,12 @@ class Plan:
             return
         if first.op in ("part", "concat", "update", "none") or 0 in group.sizes:
             return
-        made = products.kernels(group, target) if group.product else loops.kernels(group, target)
+        if first.op in ORDERED:
+            made = scatter.kernels(group, target)
+        elif group.product:
+            made = products.kernels(group, target)
+        else:
+            made = loops.kernels(group, target)
         for number, kernel in enumerate(made):
             written = set(group.stores) if group.target is None else {group.target}
             for key, size in kernel.scratch:

@@ -1,0 +1,188 @@
+"""Kernels that walk in order: adding by index, and running sums.
+
+Where places may coincide, or each result needs the one before, the work along that dimension is done
+by one task from the beginning to the end; tasks share out the other dimensions. The order of
+additions, and so every bit, is the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from suiren import dtypes
+from suiren.compiler.codegen import arithmetic
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
+from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK, Kernel, join
+from suiren.compiler.fuse import Group
+from suiren.compiler.graph import Node, NotNative
+from suiren.compiler.target import Target
+from suiren.dtypes import dtype
+
+
+def kernels(group: Group, target: Target) -> list[Kernel]:
+    """The kernel of a ``scatter``, ``scatter_along`` or ``scan``."""
+    node = group.roots[0]
+    for x in node.inputs:
+        if in_memory(x).op in ("constant", "number"):
+            raise NotNative(f"{node.op} of a number")
+    if node.op == "scan":
+        return [_scan(node, target)]
+    return [_scatter(node, target)]
+
+
+def in_memory(x: Node) -> Node:
+    """The array whose memory this is read from."""
+    while x.op == "reshape":
+        x = x.inputs[0]
+    return x
+
+
+class _Split:
+    """[outer, along, inner]: tasks share (outer, a chunk of inner); along is walked in order."""
+
+    def __init__(self, b: Emitter, outer: int, along: int, inner: int, width: int):
+        self.b = b
+        self.outer = outer
+        self.inner = inner
+        self.width = width if inner > 1 else 0
+        lanes = max(1, self.width)
+        work = outer * along * inner * 4.0
+        wanted = int(min(MAX_TASKS, max(1, work // TASK_WORK)))
+        # whole vectors, several of them where there are enough
+        pieces = min(max(1, wanted // outer), max(1, inner // (4 * lanes)))
+        self.chunk = -(-(-(-inner // pieces)) // lanes) * lanes
+        self.chunks = -(-inner // self.chunk)
+        units = outer * self.chunks
+        self.per_task = -(-units // min(units, wanted))
+        self.tasks = -(-units // self.per_task)
+        self.units = units
+        self.work = work
+
+    def walk(self, body: Callable[[Int, Int, Int], None]) -> None:
+        """``body(outer index, first and end of the inner chunk)`` for what this task does."""
+        b = self.b
+        first = b.imul(b.task, self.per_task) if self.tasks > 1 else 0
+        end = b.imin(b.iadd(first, self.per_task), self.units) if self.tasks > 1 else self.units
+        with b.loop(first, end) as unit:
+            begin = b.imul(b.imod(unit, self.chunks), self.chunk)
+            stop = b.imin(b.iadd(begin, self.chunk), self.inner) if self.chunks > 1 else self.inner
+            body(b.idiv(unit, self.chunks), begin, stop)
+
+    def vectors(self, begin: Int, end: Int, body: Callable[[Int, Operand | None], None]) -> None:
+        """``body(first index, mask)`` along the inner chunk."""
+        b, w = self.b, self.width
+        if not w:
+            body(0, None)
+            return
+        with b.loop(begin, end, w) as j:
+            whole = self.inner % w == 0
+            body(j, None if whole else b.tail_mask(b.imin(b.isub(end, j), w), w))
+
+
+def _load(b: Emitter, base: Operand, at: Int, kind: dtype, width: int, mask) -> Operand:
+    scalar = arithmetic.STORED[kind]
+    pointer = b.pointer(base, at, scalar)
+    type = vector(scalar, width)
+    found = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+    return arithmetic.from_memory(b, found, kind)
+
+
+def _store(b: Emitter, value: Operand, base: Operand, at: Int, kind: dtype, mask) -> None:
+    pointer = b.pointer(base, at, arithmetic.STORED[kind])
+    value = arithmetic.to_memory(b, value, kind)
+    if mask is None:
+        b.store(value, pointer)
+    else:
+        b.masked_store(value, pointer, mask)
+
+
+def _add(b: Emitter, kind: dtype, x: Operand, y: Operand) -> Operand:
+    if kind is dtypes.bool:
+        return b.binary("or", x, y)
+    if kind.is_half:
+        wide = [arithmetic.cast(b, v, kind, dtypes.float32) for v in (x, y)]
+        return arithmetic.cast(b, b.fadd(*wide), dtypes.float32, kind)
+    return arithmetic.apply(b, "add", kind, [x, y])
+
+
+def _scatter(node: Node, target: Target) -> Kernel:
+    _, index, values = node.inputs
+    how, dim = node.attributes
+    kind, bound = node.dtype, node.shape[dim]
+    along = node.op == "scatter_along"
+    outer, inner = prod(node.shape[:dim]), prod(node.shape[dim + 1 :])
+    count = index.shape[dim] if along else index.numel
+    keys: list[Any] = [node, in_memory(index), in_memory(values)]
+    b = Emitter(target.function_attributes)
+    b.fused = target.fma
+    split = _Split(b, outer, count, inner, target.lanes(max(4, kind.itemsize)))
+    result, where, what = (b.buffer(slot) for slot in range(3))
+
+    def place(at: Int) -> Operand:
+        chosen = _load(b, where, at, index.dtype, 0, None)
+        wide = arithmetic.cast(b, chosen, index.dtype, dtypes.int64)
+        # wrong ones are reported elsewhere
+        return b.intrinsic("llvm.umin", "i64", wide, b.const("i64", bound - 1))
+
+    def put(source: Int, to: Int, width: int, mask: Operand | None) -> None:
+        value = _load(b, what, source, kind, width, mask)
+        if how == "add":
+            value = _add(b, kind, _load(b, result, to, kind, width, mask), value)
+        _store(b, value, result, to, kind, mask)
+
+    def body(o: Int, begin: Int, end: Int) -> None:
+        with b.loop(0, count) as i:
+            row = b.iadd(b.imul(o, count), i)
+            if along:
+                with b.loop(begin, end) as j:
+                    at = b.iadd(b.imul(row, inner), j)
+                    to = b.iadd(b.imul(b.iadd(b.imul(o, bound), place(at)), inner), j)
+                    put(at, to, 0, None)
+                return
+            to_row = b.imul(b.iadd(b.imul(o, bound), place(i)), inner)
+            from_row = b.imul(row, inner)
+            split.vectors(
+                begin, end,
+                lambda j, mask: put(
+                    b.iadd(from_row, j), b.iadd(to_row, j), split.width, mask
+                ),
+            )  # fmt: skip
+
+    split.walk(body)
+    return Kernel(node.op, b.module(), split.tasks, keys, work=split.work)
+
+
+def _scan(node: Node, target: Target) -> Kernel:
+    x = node.inputs[0]
+    how, dim = node.attributes
+    kind = node.dtype
+    if kind.is_half:
+        raise NotNative(f"scan of {kind.name}")
+    outer, count = prod(node.shape[:dim]), node.shape[dim]
+    inner = prod(node.shape[dim + 1 :])
+    keys: list[Any] = [node, in_memory(x)]
+    b = Emitter(target.function_attributes)
+    b.fused = target.fma
+    split = _Split(b, outer, count, inner, target.lanes(max(4, kind.itemsize)))
+    result, source = b.buffer(0), b.buffer(1)
+
+    def body(o: Int, begin: Int, end: Int) -> None:
+        first = b.imul(o, count * inner)
+
+        def column(j: Int, mask: Operand | None) -> None:
+            start = b.iadd(first, j)
+            value = _load(b, source, start, kind, split.width, mask)
+            _store(b, value, result, start, kind, mask)
+            total = b.variable(value)
+            with b.loop(1, count) as i:
+                at = b.iadd(start, b.imul(i, inner))
+                new = _load(b, source, at, kind, split.width, mask)
+                total.set(join(b, how, kind, total.get(), new))
+                _store(b, total.get(), result, at, kind, mask)
+
+        split.vectors(begin, end, column)
+
+    split.walk(body)
+    return Kernel("scan_" + how, b.module(), split.tasks, keys, work=split.work)
