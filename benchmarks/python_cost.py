@@ -7,6 +7,8 @@ many rounds, and the least of them, which other work on the machine disturbs lea
 
     python benchmarks/python_cost.py              # the table
     python benchmarks/python_cost.py --profile    # and where the time goes, by function
+
+What recording single operations costs is in ``recording.py``.
 """
 
 from __future__ import annotations
@@ -24,8 +26,6 @@ from training import _line, _mlp
 import suiren as torch
 from suiren.trace import program
 
-ROUNDS, STEPS = 40, 25
-
 
 def compute_once() -> None:
     """From now on a program computes when it is run first, and then gives the same arrays again."""
@@ -42,7 +42,7 @@ def compute_once() -> None:
     program.Program.run = repeated
 
 
-def parts_of_steps() -> dict[str, Callable]:
+def steps_by_name() -> dict[str, Callable]:
     """The training steps, by name."""
     return {
         "y = wx + b, manual update": _line(torch),
@@ -53,15 +53,14 @@ def parts_of_steps() -> dict[str, Callable]:
     }  # fmt: skip
 
 
-def measure(call: Callable, count: int, after: Callable = lambda: None) -> list[float]:
-    """Microseconds a call, once for each round."""
+def measure(step: Callable, rounds: int, count: int) -> list[float]:
+    """Microseconds a step, once for each round."""
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.process_time()
         for _ in range(count):
-            call()
+            step()
         times.append((time.process_time() - started) / count * 1e6)
-        after()
     return times
 
 
@@ -82,18 +81,16 @@ def main() -> None:
     parser.add_argument("--only", default="", help="steps whose name holds this")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
-    global ROUNDS, STEPS
-    if options.smoke:
-        ROUNDS, STEPS = 2, 2
+    rounds, count = (2, 2) if options.smoke else (40, 25)
     compute_once()
     print(f"{'':36}{'median us':>12}{'least us':>12}")
-    for name, step in parts_of_steps().items():
+    for name, step in steps_by_name().items():
         if options.only not in name:
             continue
         for _ in range(5):
             step()
         gc.collect()
-        times = measure(step, STEPS)
+        times = measure(step, rounds, count)
         print(f"{name:36}{statistics.median(times):12.1f}{min(times):12.1f}")
         if options.profile:
             profile(step)
