@@ -172,6 +172,31 @@ def test_angles_that_are_nearly_multiples_of_half_pi():
     assert apply("cos", near) == np.cos(near.astype(np.float64)).astype(np.float32)
 
 
+def test_erfinv_of_float64():
+    """Recorded from mpmath at 140 bits."""
+    values = {
+        1e-300: 8.86226925452758e-301,
+        0.1: 0.08885599049425769,
+        -0.5: -0.4769362762044699,
+        0.9: 1.1630871536766743,
+        0.99: 1.8213863677184494,
+        0.9999: 2.75106390571208,
+        -1 + 2.0**-24: -3.832506856900711,
+        1 - 2.0**-30: 4.328028275800946,
+        1 - 2.0**-53: 5.8635847487551676,
+        0.0: 0.0,
+        1.0: INF,
+        -1.0: -INF,
+    }
+    result = apply("erfinv", np.array(list(values)))
+    expected = np.array(list(values.values()))
+    finite = np.isfinite(expected)
+    assert np.array_equal(result[~finite], expected[~finite])
+    result, expected = result[finite], expected[finite]
+    assert (np.abs(result - expected) <= 2 * np.spacing(np.abs(expected))).all()
+    assert np.isnan(apply("erfinv", np.array([1.1, -2, NAN, INF]))).all()
+
+
 def test_supports():
     assert mathematics.supports("exp", "float")
     assert not mathematics.supports("exp", "half")

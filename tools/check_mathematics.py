@@ -85,7 +85,7 @@ def inputs(
         for start in range(0, 2**32, CHUNK * step):
             patterns = np.arange(start, min(start + CHUNK * step, 2**32), step, np.uint64)
             # another phase in each chunk, so that low bits vary
-            patterns += rng.integers(0, step)
+            patterns += np.uint64(rng.integers(0, step))
             yield (patterns.astype(np.uint32).view(np.float32),)
         return
     for _ in range(max(1, random // CHUNK)):

@@ -190,6 +190,12 @@ def log_erfc(x: mpf) -> mpf:
     return mpmath.log(mpmath.erfc(x))
 
 
+def erfinv_relative(w: mpf) -> mpf:
+    """erfinv(x) / x for w = -log(1 - x^2)."""
+    x = ROOT(-mpmath.expm1(-w))
+    return mpmath.erfinv(x) / x
+
+
 def atanh_second_tail(z: mpf) -> mpf:
     """(atanh(s) / s - 1 - z / 3) / z^2 for z = s^2."""
     s = ROOT(z)
@@ -294,6 +300,21 @@ FAMILIES = {
         erfc_scaled, lambda t: 1 / erfc_scaled(t),
         short=(-0.81, 0.49, 12), double=(-0.81, 0.7638, 24),
     ),
+    "ERFINV": Family(
+        "erfinv(x) / x in w - 3.125, w = -log(1 - x^2), for 0 <= w <= 6.25, relative error",
+        lambda u: erfinv_relative(u + 3.125), lambda u: 1 / erfinv_relative(u + 3.125),
+        short=(-3.125, 3.125, 13), double=(-3.125, 3.125, 26),
+    ),
+    "ERFINV_FAR": Family(
+        "erfinv(x) / x in sqrt(w) - 3.25 for 2.5 <= sqrt(w) <= 4, relative error",
+        lambda u: erfinv_relative((u + 3.25) ** 2), lambda u: 1 / erfinv_relative((u + 3.25) ** 2),
+        short=(-0.7501, 0.7501, 11), double=(-0.7501, 0.7501, 22),
+    ),
+    "ERFINV_FARTHER": Family(
+        "erfinv(x) / x in sqrt(w) - 5 for 4 <= sqrt(w) <= 6.01, relative error",
+        lambda u: erfinv_relative((u + 5) ** 2), lambda u: 1 / erfinv_relative((u + 5) ** 2),
+        double=(-1.0001, 1.01, 20),
+    ),
     "POW": Family(
         "(atanh(s) / s - 1 - s^2 / 3) / s^4 in s^2 for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1), "
         "error relative to atanh(s) / s",
@@ -323,9 +344,8 @@ def text_of(name: str, family: Family) -> str:
         lines.append(f'    "{precision}": (  # largest error 2^{error:.1f}')
         lines += [f"        {c!r}," for c in coefficients]
         lines.append("    ),")
-        if name == "ERFC" and precision == "double":
-            lines.append('    # what the first coefficient lacks')
-            lines.append(f'    "double_rest": ({rest_of_first!r},),')
+        if rest_of_first and precision == "double":
+            lines.append(f'    "rest": ({rest_of_first!r},),  # what the first one lacks')
     return "\n".join([*lines, "}"])
 
 

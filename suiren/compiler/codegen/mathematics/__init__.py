@@ -53,7 +53,7 @@ FUNCTIONS: dict[str, Function] = {
                 logarithm.log, logarithm.log2, logarithm.log10, logarithm.log1p,
                 logarithm.softplus, logarithm.log_sigmoid,
                 logarithm.asinh, logarithm.acosh, logarithm.atanh,
-                error_function.erf, error_function.erfc,
+                error_function.erf, error_function.erfc, error_function.erfinv,
                 powers.sqrt, powers.rsqrt,
                 rounding.floor, rounding.ceil, rounding.trunc, rounding.round,
                 trigonometric.sin, trigonometric.cos, trigonometric.tan,

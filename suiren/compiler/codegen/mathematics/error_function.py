@@ -9,9 +9,22 @@ all x > 0 (Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^
 from __future__ import annotations
 
 from suiren.compiler.codegen.mathematics.exponential import exp_polynomial, power, reduced
-from suiren.compiler.codegen.mathematics.tables import ERF, ERF_TAIL, ERFC, EXP
+from suiren.compiler.codegen.mathematics.logarithm import combine, split
+from suiren.compiler.codegen.mathematics.tables import (
+    ERF,
+    ERF_TAIL,
+    ERFC,
+    ERFINV,
+    ERFINV_FAR,
+    ERFINV_FARTHER,
+    EXP,
+)
 from suiren.compiler.codegen.mathematics.values import (
+    INFINITY,
+    NAN,
+    Pair,
     Value,
+    at_least,
     at_most,
     fast_two_sum,
     fma,
@@ -48,7 +61,7 @@ def _erfc_of_positive(a: Value, precision: str) -> Value:
     if precision == "short":
         result = exp_polynomial(r - low, precision)
     else:
-        p_low = p_low + ERFC["double_rest"][0]
+        p_low = p_low + ERFC["rest"][0]
         q_low = (product_remainder(quotient, divisor, p) - quotient * lost) + p_low
         factor, lost = fast_two_sum(a.constant(1.0), r)
         lost = fma(r * r, polynomial(r, EXP["double"]), lost)
@@ -68,3 +81,40 @@ def _erfc(x: Value, precision: str) -> Value:
     near = 1.0 - fma(x, polynomial(x * x, ERF[precision]), x)
     far = _erfc_of_positive(at_most(a, 28.0), precision)
     return where(a < 0.5, near, where(x < 0.0, 2.0 - far, far))
+
+
+def erfinv(x: Value) -> Value:
+    """x P(w) with w = -log(1 - x^2), and polynomials in sqrt(w) where w is large.
+
+    The variable is M. B. Giles's ("Approximating the erfinv function", 2010).
+    """
+    if x.scalar == "float":
+        return _erfinv(x.convert("fpext", "double"), "short").convert("fptrunc", "float")
+    return _erfinv(x, "double")
+
+
+def _erfinv(x: Value, precision: str) -> Value:
+    a = abs(x)
+    # 2^-60 instead of 0, beyond every number below 1: the logarithm needs no care for its ends
+    _, e, m = split(at_least((1.0 - a) * (a + 1.0), 2.0**-60))
+    w = -combine(e, m - 1.0)
+    root = w.sqrt()
+    root_low = product_remainder(root, root, w) / (root + 2.0**-60) * 0.5
+    p, low = _with_rest(w - 3.125, ERFINV, precision)
+    far, far_low = _with_rest((root - 3.25) + root_low, ERFINV_FAR, precision)
+    beyond = w > 6.25
+    p, low = where(beyond, far, p), where(beyond, far_low, low)
+    if precision == "double":
+        far, far_low = _with_rest((root - 5.0) + root_low, ERFINV_FARTHER, precision)
+        beyond = w > 16.0
+        p, low = where(beyond, far, p), where(beyond, far_low, low)
+    y = fma(x, p, x * low)
+    y = where(a < 1.0, y, where(a.eq(1.0), x * INFINITY, NAN))
+    return where(x.eq(0.0), x, y)
+
+
+def _with_rest(u: Value, table: dict[str, tuple[float, ...]], precision: str) -> Pair:
+    """A polynomial, and what is lost by rounding its first coefficient and the last sum."""
+    first, *others = table[precision]
+    p, low = fast_two_sum(u.constant(first), u * polynomial(u, others))
+    return p, low + table["rest"][0] if precision == "double" else low
