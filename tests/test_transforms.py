@@ -17,7 +17,7 @@ from suiren.vision import transforms as T
 from suiren.vision.transforms import functional as F
 from suiren.vision.transforms import points as P
 from suiren.vision.transforms import v2
-from suiren.vision.transforms.autoaugment import sample_dirichlet
+from suiren.vision.transforms.draws import dirichlet
 from suiren.vision.transforms.tensor_color import hsv_to_rgb, rgb_to_hsv
 from suiren.vision.transforms.warps import inverse_affine_matrix
 
@@ -442,7 +442,7 @@ def test_augmentations_of_both_kinds(picture, tensor):
 
 def test_dirichlet_rows_sum_to_one_and_are_pytorchs():
     torch.manual_seed(0)
-    found = sample_dirichlet([[0.5, 1.0, 2.0]] * 2)
+    found = dirichlet([[0.5, 1.0, 2.0]] * 2)
     assert np.allclose(found.sum(-1), 1.0)
     reference = pytest.importorskip("torch")
     reference.manual_seed(0)

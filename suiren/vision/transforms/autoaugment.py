@@ -9,13 +9,12 @@ import enum
 import math
 from typing import Any
 
-import numpy as np
-
 import suiren as torch
 from suiren import nn
 from suiren.tensor import Tensor
 from suiren.vision.transforms import functional as F
-from suiren.vision.transforms.geometric import below, channel_fill
+from suiren.vision.transforms.draws import below, dirichlet
+from suiren.vision.transforms.geometric import channel_fill
 from suiren.vision.transforms.kinds import get_dimensions
 from suiren.vision.transforms.modes import InterpolationMode
 from suiren.vision.transforms.policies import CIFAR10, IMAGENET, SVHN, Policy
@@ -319,8 +318,8 @@ class AugMix(nn.Module):
         examples = batch.shape[0]
         spread = [examples] + [1] * (batch.ndim - 1)
         # How much of the image itself, and how much of the chains together.
-        own = sample_dirichlet([[self.alpha, self.alpha]] * examples)
-        weights = sample_dirichlet([[self.alpha] * self.mixture_width] * examples) * own[:, 1:]
+        own = dirichlet([[self.alpha, self.alpha]] * examples)
+        weights = dirichlet([[self.alpha] * self.mixture_width] * examples) * own[:, 1:]
         mix = torch.tensor(own[:, 0]).view(spread) * batch
         for chain in range(self.mixture_width):
             augmented = batch
@@ -341,32 +340,3 @@ class AugMix(nn.Module):
             f"chain_depth={self.chain_depth}, alpha={self.alpha}, all_ops={self.all_ops}, "
             f"interpolation={self.interpolation}, fill={self.fill})"
         )
-
-
-def sample_dirichlet(concentrations: list[list[float]]) -> np.ndarray:
-    """Rows from Dirichlet distributions, float32: gamma variates divided by their sum."""
-    drawn = np.array([[_gamma(alpha) for alpha in row] for row in concentrations])
-    return (drawn / drawn.sum(-1, keepdims=True)).astype(np.float32)
-
-
-def _gamma(alpha: float) -> float:
-    """A gamma variate by Marsaglia and Tsang's method (2000), drawing as PyTorch does."""
-    scale = 1.0
-    if alpha < 1.0:  # by a variate of alpha + 1
-        scale = (1.0 - _double(torch.rand)) ** (1.0 / alpha)
-        alpha += 1.0
-    d = alpha - 1.0 / 3.0
-    c = 1.0 / math.sqrt(9.0 * d)
-    while True:
-        x = _double(torch.randn)
-        y = 1.0 + c * x
-        if y <= 0.0:
-            continue
-        v = y * y * y
-        u = 1.0 - _double(torch.rand)
-        if u < 1.0 - 0.0331 * x**4 or math.log(u) < 0.5 * x * x + d * (1.0 - v + math.log(v)):
-            return scale * d * v
-
-
-def _double(draw: Any) -> float:
-    return draw(1, dtype=torch.float64).item()

@@ -13,7 +13,8 @@ import suiren as torch
 from suiren import nn
 from suiren.tensor import Tensor
 from suiren.vision.transforms import functional as F
-from suiren.vision.transforms.geometric import below, chance, log_ratio, uniform
+from suiren.vision.transforms.draws import below, chance, uniform
+from suiren.vision.transforms.geometric import log_ratio
 from suiren.vision.transforms.kinds import get_dimensions
 
 Range = tuple[float, float]

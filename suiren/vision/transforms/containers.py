@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import suiren as torch
 from suiren import nn
+from suiren.vision.transforms.draws import uniform
 
 Transform = Callable[[Any], Any]
 
@@ -97,7 +97,7 @@ class RandomApply(nn.Module):
 
     def forward(self, img: Any) -> Any:
         """The image, transformed or not."""
-        if self.p < torch.rand(1).item():
+        if self.p < uniform(0.0, 1.0):
             return img
         for transform in self.transforms:
             img = transform(img)

@@ -11,26 +11,12 @@ from typing import Any
 import suiren as torch
 from suiren import nn
 from suiren.vision.transforms import functional as F
+from suiren.vision.transforms.draws import below, chance, uniform
 from suiren.vision.transforms.kinds import get_dimensions, is_pil
 from suiren.vision.transforms.modes import InterpolationMode, as_mode
 
 _NEAREST = InterpolationMode.NEAREST
 _BILINEAR = InterpolationMode.BILINEAR
-
-
-def uniform(low: float, high: float) -> float:
-    """A number from `low` to `high`, drawn as torchvision draws its own."""
-    return torch.empty(1).uniform_(float(low), float(high)).item()
-
-
-def below(low: int, high: int) -> int:
-    """A whole number from `low` to below `high`."""
-    return int(torch.randint(low, high, (1,)).item())
-
-
-def chance(p: float) -> bool:
-    """True with probability `p`."""
-    return torch.rand(1).item() < p
 
 
 def channel_fill(fill: Any, img: Any) -> Any:

@@ -330,12 +330,11 @@ def normalize(
         found = normalize_array(pixels, mean, std, dtype)
         if found is not None:
             return tensor_of(found)
-    means = torch.as_tensor(mean, dtype=dtype, device=tensor.device)
-    deviations = torch.as_tensor(std, dtype=dtype, device=tensor.device)
-    if (deviations == 0).any():
+    # Checked as arrays: asking a tensor would compute what is pending, once for each image.
+    if not _columns(std, dtype.numpy).all():
         raise _zero_deviation(dtype)
-    means = means.view(-1, 1, 1) if means.ndim == 1 else means
-    deviations = deviations.view(-1, 1, 1) if deviations.ndim == 1 else deviations
+    means = tensor_of(_columns(mean, dtype.numpy).copy()).to(tensor.device)
+    deviations = tensor_of(_columns(std, dtype.numpy).copy()).to(tensor.device)
     if not inplace:
         return tensor.sub(means).div_(deviations)
     return tensor.sub_(means).div_(deviations)

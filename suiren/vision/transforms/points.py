@@ -11,8 +11,8 @@ from typing import Any
 import suiren as torch
 from suiren.tensor import Tensor
 from suiren.vision.transforms import functional as F
+from suiren.vision.transforms.draws import chance, uniform
 from suiren.vision.transforms.geometric import RandomCrop as ImageCrop
-from suiren.vision.transforms.geometric import chance, uniform
 from suiren.vision.transforms.kinds import get_dimensions, is_pil
 from suiren.vision.transforms.warps import inverse_affine_matrix, resized_output_size
 

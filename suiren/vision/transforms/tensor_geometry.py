@@ -29,6 +29,10 @@ def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     rows, columns = image.shape[-2], image.shape[-1]
     bottom, right = top + height, left + width
     outside = (max(-left, 0), max(right - columns, 0), max(-top, 0), max(bottom - rows, 0))
+    pixels = computed(image)
+    if pixels is not None and not any(outside):
+        # torchvision gives a view; a copy of what is about to be put into a batch is quicker.
+        return tensor_of(pixels[:, top:bottom, left:right].copy())
     inside = image[..., max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     return F.pad(inside, outside) if any(outside) else inside
 
