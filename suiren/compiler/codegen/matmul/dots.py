@@ -11,6 +11,7 @@ import math
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.matmul.operands import Reader, multiply_add, positive_left, total
 from suiren.compiler.codegen.matmul.product import SIZES, Finish, Part, Product
+from suiren.compiler.codegen.matmul.tasks import index_of, share, unravelled
 from suiren.compiler.codegen.matmul.tiles import parts
 from suiren.compiler.target import Target
 
@@ -40,8 +41,6 @@ def shape(product: Product, target: Target) -> tuple[int, int]:
 
 def part(product: Product, target: Target, finish: Finish, barrier: bool, tasks: int) -> Part:
     """The kernel; tasks are shares of all tiles of all batches."""
-    from suiren.compiler.codegen.matmul.kernel import _index, _share, _unravelled
-
     compute, k = product.compute, product.k
     width = target.lanes(SIZES[compute])
     rows, columns = shape(product, target)
@@ -51,10 +50,10 @@ def part(product: Product, target: Target, finish: Finish, barrier: bool, tasks:
     b = Emitter(target.function_attributes)
     stride = 2 * max(width, columns)
     area = b.stack(compute, rows * stride)
-    with _share(b, _index(b, tasks), tasks, count) as index:
+    with share(b, index_of(b, tasks), tasks, count) as index:
         j, rest = b.imod(index, across), b.idiv(index, across)
         i, rest = b.imod(rest, down), b.idiv(rest, down)
-        batch = _unravelled(b, rest, product.batch)
+        batch = unravelled(b, rest, product.batch)
         left, right = (Reader(b, x, batch, compute) for x in (product.a, product.b))
         wanted_row, wanted_column = b.imul(i, rows), b.imul(j, columns)
         row = b.imin(wanted_row, product.m - rows)

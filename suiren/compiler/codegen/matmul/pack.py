@@ -100,15 +100,15 @@ def panel(
     def squares() -> None:
         with b.loop(0, k, width) as some:
             p = some if k % width == 0 else b.imin(some, k - width)
-            for v in range(tile.vectors):
+            with b.loop(0, columns, width) as start:
                 lines = []
                 for j in range(width):
-                    source = b.iadd(column, v * width + j)
+                    source = b.iadd(b.iadd(column, start), j)
                     if ragged:
                         source = b.imin(source, n - 1)
                     lines.append(reader.read(p, source, width))
                 for i, value in enumerate(transposed(b, lines)):
-                    b.store(value, place(b.iadd(p, i), v * width), SIZES[compute] * width)
+                    b.store(value, place(b.iadd(p, i), start), SIZES[compute] * width)
 
     if matrix.row_stride == 1 and matrix.column_stride != 1 and k >= width:
         squares()
