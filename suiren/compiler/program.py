@@ -36,7 +36,7 @@ class NativeProgram:
 
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.graph: Graph = lower(entries, input_keys, wanted)
-        self.graph.checks = list(dict.fromkeys(self.graph.checks))
+        self.graph.checks = list(dict.fromkeys(map(_without_reshape, self.graph.checks)))
         # an output in another shape is the same memory
         self.shapes = [node.shape for node in self.graph.outputs]
         self.graph.outputs = [_without_reshape(node) for node in self.graph.outputs]
@@ -246,7 +246,8 @@ class NativeProgram:
             and sys.getrefcount(given[at].buffer) <= _BUFFER_HELD + remembered
         ):
             buffer = given[at].buffer
-            if buffer.base is None and buffer.flags.c_contiguous and buffer.flags.writeable:
+            mine = buffer.base is None or remembered  # no view of somebody else's memory
+            if mine and buffer.flags.c_contiguous and buffer.flags.writeable:
                 return buffer
         return None
 

@@ -82,7 +82,7 @@ class LoopNest:
     def _width(self) -> int:
         sizes = [
             t.dtype.itemsize for t in self.resolver.terms.values()
-            if t.dtype.category >= dtypes.FLOATING and t.dtype.itemsize >= 4
+            if t.inside and t.dtype.category >= dtypes.FLOATING and t.dtype.itemsize >= 4
         ] or [4]  # fmt: skip
         width = self.target.vector_bytes // max(sizes)
         while width > 4 and width // 2 >= self.inside:
