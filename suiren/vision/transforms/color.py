@@ -13,7 +13,7 @@ import suiren as torch
 from suiren import nn
 from suiren.tensor import Tensor
 from suiren.vision.transforms import functional as F
-from suiren.vision.transforms.draws import below, chance, uniform
+from suiren.vision.transforms.draws import below, chance, log_uniform, uniform
 from suiren.vision.transforms.geometric import log_ratio
 from suiren.vision.transforms.kinds import get_dimensions
 
@@ -313,10 +313,10 @@ class RandomErasing(nn.Module):
     ) -> tuple[int, int, int, int, Tensor]:
         """(top, left, height, width, contents); all of the image as it is after ten misfits."""
         channels, height, width = img.shape[-3], img.shape[-2], img.shape[-1]
-        ends = log_ratio(ratio)
+        ends = log_ratio(*ratio)
         for _ in range(10):
             area = height * width * uniform(*scale)
-            aspect = torch.exp(torch.empty(1).uniform_(*ends)).item()
+            aspect = log_uniform(*ends)
             high = int(round(math.sqrt(area * aspect)))
             wide = int(round(math.sqrt(area / aspect)))
             if not (high < height and wide < width):

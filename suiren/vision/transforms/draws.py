@@ -5,6 +5,8 @@
 asking the generator itself takes a third of the time of making a tensor and looking at it.
 """
 
+import math
+
 import numpy as np
 
 import suiren as torch
@@ -20,6 +22,12 @@ def uniform(low: float, high: float) -> float:
         torch.empty(1).uniform_(float(low), float(high))
     with default_generator.lock:
         return default_generator.stream.uniform((1,), float(low), float(high), kind.numpy)[0].item()
+
+
+def log_uniform(low: float, high: float) -> float:
+    """The exponential, in the default dtype's precision, of a number from `low` to `high`."""
+    drawn = math.exp(uniform(low, high))
+    return float(np.float32(drawn)) if torch.get_default_dtype() is torch.float32 else drawn
 
 
 def below(low: int, high: int) -> int:

@@ -4,6 +4,7 @@ Random ones draw from PyTorch's default generator, in the order in which torchvi
 same seed gives the same crops. That order is why some draw one number at a time.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import suiren as torch
 from suiren import nn
 from suiren.vision.transforms import functional as F
-from suiren.vision.transforms.draws import below, chance, uniform
+from suiren.vision.transforms.draws import below, chance, log_uniform, uniform
 from suiren.vision.transforms.kinds import get_dimensions, is_pil
 from suiren.vision.transforms.modes import InterpolationMode, as_mode
 
@@ -237,9 +238,10 @@ class TenCrop(nn.Module):
         return f"{type(self).__name__}(size={self.size}, vertical_flip={self.vertical_flip})"
 
 
-def log_ratio(ratio: Sequence[float]) -> tuple[float, float]:
-    """The logarithms of both ends, in float32 as torchvision takes them."""
-    ends = torch.log(torch.tensor([float(number) for number in ratio])).tolist()
+@functools.lru_cache(64)
+def log_ratio(low: float, high: float) -> tuple[float, float]:
+    """The logarithms of both ends of a ratio, in float32 as torchvision takes them."""
+    ends = torch.log(torch.tensor([float(low), float(high)])).tolist()
     return ends[0], ends[1]
 
 
@@ -278,11 +280,10 @@ class RandomResizedCrop(nn.Module):
     ) -> tuple[int, int, int, int]:
         """(top, left, height, width) of a random crop; after ten misfits the middle."""
         _, height, width = get_dimensions(img)
-        ends = log_ratio(ratio)
+        ends = log_ratio(*ratio)
         for _ in range(10):
             area = height * width * uniform(*scale)
-            # float32, in which the exponential was defined to be taken
-            aspect = torch.exp(torch.empty(1).uniform_(*ends)).item()
+            aspect = log_uniform(*ends)
             wide = int(round(math.sqrt(area * aspect)))
             high = int(round(math.sqrt(area / aspect)))
             if 0 < wide <= width and 0 < high <= height:

@@ -215,6 +215,12 @@ def erase(
     image: Tensor, top: int, left: int, height: int, width: int, value: Any, inplace: bool
 ) -> Tensor:
     """The image with a rectangle overwritten by `value`, which broadcasts to it."""
+    pixels = None if inplace or not isinstance(value, Tensor) else computed(image)
+    contents = None if pixels is None else computed(value)
+    if pixels is not None and contents is not None:
+        pixels = pixels.copy()
+        pixels[:, top : top + height, left : left + width] = contents
+        return tensor_of(pixels)
     if not inplace:
         image = image.clone()
     image[..., top : top + height, left : left + width] = value
