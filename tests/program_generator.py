@@ -61,14 +61,18 @@ class Generator:
             if np.prod(found) <= (60_000 if self.large else 4_000) and len(found) <= most:
                 return found
 
+    def tensor(self, array: np.ndarray) -> suiren.Tensor:
+        """A tensor of its own, at times one that shares NumPy's memory (computed with at once)."""
+        return (suiren.from_numpy if self.random.random() < 0.02 else suiren.tensor)(array)
+
     def array(self, shape: tuple[int, ...], kind: str) -> suiren.Tensor:
         """Fresh numbers."""
         if kind == "bool":
-            return suiren.from_numpy(np.asarray(self.numpy.random(shape) < 0.5))
+            return self.tensor(np.asarray(self.numpy.random(shape) < 0.5))
         if kind in ("int64", "int32", "int16", "int8", "uint8"):
             low = 0 if kind == "uint8" else -9
             made = np.asarray(self.numpy.integers(low, 10, shape)).astype(kind)
-            return suiren.from_numpy(made)
+            return self.tensor(made)
         numbers = np.asarray(self.numpy.normal(0, 1.5, shape))
         if self.special:
             odd = np.asarray([np.nan, np.inf, -np.inf, -0.0, 0.0])
@@ -76,7 +80,7 @@ class Generator:
                 self.numpy.random(shape) < 0.1, odd[self.numpy.integers(0, 5, shape)], numbers
             )
         made = np.asarray(numbers).astype("float64" if kind == "float64" else "float32")
-        found = suiren.from_numpy(made)
+        found = self.tensor(made)
         if kind in ("float16", "bfloat16"):
             return found.to(getattr(suiren, kind))
         if self.random.random() < 0.3:
@@ -86,7 +90,7 @@ class Generator:
 
     def index(self, shape: tuple[int, ...], size: int) -> suiren.Tensor:
         """Valid indices into a dimension."""
-        return suiren.from_numpy(np.asarray(self.numpy.integers(0, size, shape)))
+        return self.tensor(np.asarray(self.numpy.integers(0, size, shape)))
 
     def any(self, *kinds: str) -> suiren.Tensor:
         """A tensor of the program, of one of these types if there is one."""
@@ -134,7 +138,8 @@ class Generator:
             if not made or any(t.numel() > 200_000 for t in made):
                 continue
             self.lines.append(
-                f"{number}: {name} -> " + ", ".join(f"{str(t.dtype)[6:]}{list(t.shape)}" for t in made)
+                f"{number}: {name} -> "
+                + ", ".join(f"{str(t.dtype)[6:]}{list(t.shape)}" for t in made)
             )
             self.tensors += made
         self.random = random.Random(self.seed * 1000 + 999)

@@ -73,3 +73,51 @@ def test_arrays_without_elements():
             values(2, 3).mean().item()
         )
         assert x.T.flatten()[None].shape == (1, 0)
+
+
+def test_results_may_take_the_memory_of_inputs_that_were_read():
+    x = values(3).double()
+    with compiling():
+        for _ in range(3):
+            y = (values(3).double() * 2).trunc() + 1
+            whole = y.trunc()
+            total, product = whole.sum(), (whole * x).sum()
+            del y
+            x = x * 1.5
+            assert [total.item(), product.item(), *whole.tolist()]
+        scores = values(5, 40)
+        for _ in range(3):
+            scores = scores.softmax(1) * 10 - values(5, 40)
+            scores.tolist()
+
+
+def test_elements_are_taken_from_computed_arrays():
+    index = suiren.tensor([[4, 0, 2], [1, 1, 0]])
+    with compiling() as made:
+        found = (values(5, 3).exp() * 2)[index] + 1
+        found.tolist()
+        (values(5, 3) * 3).gather(0, index.expand(2, 3)).sum().item()
+    assert not host_operators(made)
+
+
+def test_reshapes_that_no_index_arithmetic_follows():
+    x = values(18, 64)
+    with compiling() as made:
+        x.reshape(12, 4, 4, 3, 2).amin((1, 2)).tolist()
+        (x.T.reshape(12, 4, 4, 3, 2) * 2).sum((0, 3)).tolist()
+        ((x * 2).reshape(96, 12)[1:50, ::3] + 1).reshape(14, 14).softmax(0).tolist()
+    assert not host_operators(made)
+
+
+def test_remainders_before_loops():
+    with compiling():
+        x = values(1)
+        (suiren.fmod(x, 0.7) + values(40, 30)).sum(1).tolist()
+        suiren.remainder(values(9, 1), 0.3).expand(9, 70).mul(values(70)).tolist()
+
+
+def test_what_is_observed_of_nothing_on_the_host():
+    with compiling():
+        suiren.nn.functional.pad(values()[None][0], (), value=1.0).item()
+        suiren.median(values(3, 2), 0).values.tolist()
+        (values(0, 3, 5) * 2).amax((1,), keepdim=True).tolist()

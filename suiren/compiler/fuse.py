@@ -46,6 +46,9 @@ MAX_ROOTS = 40  # in a group
 MAX_OPERATIONS = 400
 
 
+ANYWHERE = Affine(-1)  # the offset of elements read by computed index
+
+
 class Misfit(Exception):
     """The root cannot be part of this group."""
 
@@ -470,30 +473,53 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
     reads: dict[Node, set[Affine]] = {}
     seen: set[tuple[Node, Index]] = set()
     own = set(group.roots)
+
+    def take(node: Node) -> None:
+        if node.op in ("take", "take_along"):
+            base = taken_from(node)
+            if base in own:
+                raise Misfit("elements are taken from what the group computes")
+            reads.setdefault(base, set()).add(ANYWHERE)
+
     for root in group.roots:
         if root is group.product:
             continue
         if root.op == "reduce":
             todo = [(root.inputs[0], input_index(group, root))]
         else:
-            todo = steps(root, index[root], sizes)
+            todo = [(root, index[root])]
         while todo:
             node, at = todo.pop()
             if (node, at) in seen:
                 continue
             seen.add((node, at))
-            if node in own:
-                if at != index[node]:
+            flat = None
+            if node.op == "reshape" and (node is root or node not in stored and node not in own):
+                base = node.inputs[0]
+                if base in own or base in stored or base.op == "input":
+                    # the elements lie alike: no need to know the index in the other shape
+                    flat, node = ravel(at, node.shape), base
+            if node in own and node is not root:
+                if at != index[node] if flat is None else flat != ravel(index[node], node.shape):
                     raise Misfit("a root is needed at another place than it is computed")
                 if node in group.late:
                     raise Misfit("a late result")
-            elif node in stored or node.op == "input":
-                reads.setdefault(node, set()).add(ravel(at, node.shape))
-            elif node.op == "reduce" or node.op in OWN_STEP or node.op == "matmul":
+            elif node is not root and (node in stored or node.op == "input"):
+                reads.setdefault(node, set()).add(ravel(at, node.shape) if flat is None else flat)
+            elif node.op in ("reduce", "matmul") or node.op in OWN_STEP:
                 raise Misfit(f"{node.op} is not stored")
             else:
+                take(node)
                 todo.extend(steps(node, at, sizes))
     group.index, group.reads, group.operations = index, reads, len(seen)
+
+
+def taken_from(node: Node) -> Node:
+    """The array that ``take`` reads: it lies in memory."""
+    base = node.inputs[0]
+    while base.op == "reshape":
+        base = base.inputs[0]
+    return base
 
 
 def steps(node: Node, at: Index, sizes: Sequence[int]) -> list[tuple[Node, Index]]:

@@ -44,8 +44,8 @@ class Plan:
             self._add(group, target)
         self.offsets: dict[Any, int] = {}
         self.arena_size = self._place()
-        self._barriers()
         self.donations = self._donations()
+        self._barriers()
 
     def _add(self, group: Group, target: Target) -> None:
         first = group.roots[0]
@@ -126,6 +126,7 @@ class Plan:
                 continue
             reads = {self._where(k) for k in step.reads}
             writes = {self._where(k) for k in step.writes}
+            writes |= {self.donations[k] for k in step.writes if k in self.donations}
             alone = step.kernel.tasks == 1
             for old_reads, old_writes, old_alone in since:
                 if alone and old_alone:
@@ -171,6 +172,8 @@ class Plan:
                         and x.shape == node.shape
                         and x.dtype is node.dtype
                         and last.get(x) is step
+                        and step.kernel is not None
+                        and step.kernel.read_until.get(x, 0) <= step.kernel.level.get(node, 0)
                         and group.target is None
                         and x not in products.operands(group)
                         and not _is_taken(group, x)

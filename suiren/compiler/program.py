@@ -282,6 +282,8 @@ class NativeProgram:
         if node.op == "number":
             return given[self.slot_order.index(node.attributes[0])]
         shape = node.shape
+        if 0 in shape:
+            return np.empty(shape, node.dtype.numpy)
         while node.op == "reshape":
             node = node.inputs[0]
         if node.op == "input":

@@ -157,7 +157,7 @@ class Emitter:
 
     @contextmanager
     def writing(self, place: list[Any]) -> Iterator[None]:
-        """What is written inside ``with`` (no blocks of its own) goes to that place."""
+        """What is written inside ``with`` goes to that place."""
         lines, self.lines = self.lines, place
         try:
             yield
@@ -440,22 +440,23 @@ class Emitter:
         if isinstance(begin, int) and isinstance(end, int) and begin < end <= begin + step:
             yield begin
             return
-        head, body, done = self.labels("loop", "body", "done")
-        before = self._block
+        # Blocks of its own at both ends: what is written into a section above may end other ones.
+        before, head, body, last, done = self.labels("before", "loop", "body", "next", "done")
         name = self.fresh()
         after = self.fresh()
-        hole = len(self.lines) + 2
+        self.jump(before)
+        self.label(before)
         self.jump(head)
         self.label(head)
-        self.lines.append("")  # the phi, written when the last block is known
+        self.line(f"{name} = phi i64 [ {_t(begin)}, %{before} ], [ {after}, %{last} ]")
         go = self.make(f"icmp slt i64 {name}, {_t(end)}", "i1")
         self.branch(go, body, done)
         self.label(body)
         yield Operand(name, "i64")
+        self.jump(last)
+        self.label(last)
         self.line(f"{after} = add nsw i64 {name}, {step}")
-        last = self._block
         self.jump(head)
-        self.lines[hole] = f"  {name} = phi i64 [ {_t(begin)}, %{before} ], [ {after}, %{last} ]"
         self.label(done)
 
     @contextmanager

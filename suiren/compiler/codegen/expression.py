@@ -126,6 +126,12 @@ class Resolver:
                 return x
             found = self._term("pad", (x,), node.dtype, node, ZERO, tuple(more))
             return found
+        if node.op == "reshape":
+            base = node.inputs[0]  # the elements lie alike: see fuse.walk
+            if base in self.own:
+                return self._term("root", (), base.dtype, base, ravel(at, node.shape), ())
+            if base in self.group.reads:
+                return self._term("load", (), base.dtype, base, ravel(at, node.shape), guards)
         if node.op in MOVEMENT:
             return self.resolve(node.inputs[0], through(node, at, sizes), guards)
         if node.op in ("take", "take_along"):

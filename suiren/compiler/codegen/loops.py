@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -44,6 +44,9 @@ class Kernel:
     barrier: bool = True  # between it and the kernel before it in the same group
     work: float = 0.0
     scratch: tuple[tuple[Any, int], ...] = ()  # buffers of its own: (key, bytes)
+    # the walk of a row in which a root is stored, and the last one in which an array is read
+    level: dict[Node, int] = field(default_factory=dict)
+    read_until: dict[Node, int] = field(default_factory=dict)
 
 
 def kernels(group: Group, target: Target) -> list[Kernel]:
@@ -145,6 +148,8 @@ class LoopNest:
         self._end_totals()
         name = "+".join(dict.fromkeys(r.node.op for r in self.roots))
         first = Kernel(name, b.module(), self.tasks, list(self.writer.slots), work=self.work)
+        first.level = {r.node: self._level(r) for r in self.roots}
+        first.read_until = self._read_until()
         parts = [first]
         partial = [r for r in self.late if self._is_partial(r)]
         if partial:
@@ -154,6 +159,24 @@ class LoopNest:
             )
             parts.append(_combine(partial, self.tasks, self.target))
         return parts
+
+    def _read_until(self) -> dict[Node, int]:
+        found: dict[Node, int] = {}
+        terms = {r.node: r.term for r in self.plain}
+        for level in range(self.levels):
+            todo = [r.term for r in self.roots if self._level(r) == level]
+            seen: set[int] = set()
+            while todo:
+                term = todo.pop()
+                if id(term) in seen:
+                    continue
+                seen.add(id(term))
+                if term.op in ("load", "take"):
+                    found[term.node] = level  # type: ignore[index]
+                elif term.op == "root" and term.node in terms:
+                    todo.append(terms[term.node])
+                todo.extend(term.inputs)
+        return found
 
     def _units(self) -> int:
         return self.kept if self.kept > 1 and self._columns() else self.row_count
@@ -287,11 +310,12 @@ class LoopNest:
     def _place(self, level: int, stores, inner, late, u: int) -> None:
         """Everything of one walk at one vector of places."""
         writer = self.writer
+        values = []
         for root in stores:
             value = writer.lanes(root.term)
             # what is the same along the row stays a scalar for those who use it
             writer.known[root.node] = value if root.term.inside else writer.value(root.term)
-            writer.store(value, root.node.dtype, self._key(root), root.place)
+            values.append(value)
         for root in inner:
             self._accumulate(self.accumulators[root.node, u], root)
         for root in late:
@@ -300,8 +324,10 @@ class LoopNest:
             else:
                 self._accumulate(self.accumulators[root.node, u], root)
         self._keep(level)
-        for root in stores:  # values of this place only
-            del writer.known[root.node]
+        # written when all is read: a result may take the memory of an input
+        for root, value in zip(stores, values, strict=True):
+            writer.store(value, root.node.dtype, self._key(root), root.place)
+            del writer.known[root.node]  # a value of this place only
 
     def _key(self, root: Root) -> Node:
         """The buffer a root is written to: its own, or that of which it is a part."""

@@ -112,13 +112,16 @@ class _Epilogue:
         if kind.is_half:
             value = arithmetic.cast(b, value, dtypes.float32, kind)
         writer.known[group.product] = value
+        stores = []
         for root in resolver.roots:
             if root.node not in group.stores:
                 continue
             found = value if root.node is group.product else writer.lanes(root.term)
             scalar = root.node is not group.product and not root.term.inside
             writer.known[root.node] = writer.value(root.term) if scalar else found
-            writer.store(found, root.node.dtype, root.node, root.place)
+            stores.append((found, root.node.dtype, root.node, root.place))
+        for what in stores:  # when all is read: a result may take the memory of an input
+            writer.store(*what)
 
     def _batch(self, batch: tuple[Int, ...], b: Emitter) -> list[Int]:
         """The group's batch variables from the product's: finer ones where they were split."""
