@@ -124,6 +124,7 @@ def main() -> int:
         check(name, np.dtype(kind), given.step, given.random)
         for kind in given.types
         for name in given.names or mathematics.FUNCTIONS
+        if (name, kind) != ("erfinv", "float64")  # itself the reference of float32's
     ]
     return int(max(worst) > 2)
 
