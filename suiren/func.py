@@ -183,9 +183,8 @@ def jacrev(
         outer = any(isinstance(a, Tensor) and a.requires_grad for a in args)
         results = []
         for place, x in enumerate(inputs):
-            stacked = torch.stack([
-                row[place] if row[place] is not None else torch.zeros_like(x) for row in rows
-            ]).reshape((*shape, *x.shape))  # fmt: skip
+            column = [next(_zeros_for_none([row[place]], [x])) for row in rows]
+            stacked = torch.stack(column).reshape((*shape, *x.shape))
             results.append(stacked if outer else stacked.detach())
         result: Any = results[0] if isinstance(argnums, int) else tuple(results)
         return (result, aux) if has_aux else result

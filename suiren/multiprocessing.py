@@ -128,7 +128,7 @@ def start_processes(
     start_method: str = "spawn",
 ) -> ProcessContext | None:
     """``fn(number, *args)`` in ``nprocs`` processes; see :func:`spawn`."""
-    context = multiprocessing.get_context(start_method)
+    context: Any = multiprocessing.get_context(start_method)
     processes, errors = [], []
     for number in range(nprocs):
         receiving, sending = context.Pipe(duplex=False)

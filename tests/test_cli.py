@@ -646,7 +646,8 @@ def test_info_lists_what_is_installed(capsys):
     assert main(["info"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines]
-    assert names == ["suiren", "python", "numpy", "llvmlite", "cpu", "features", "tier"]
+    assert names == ["suiren", "python", "numpy", "llvmlite", "cpu", "features", "threads", "tier",
+                     "cache", "weights"]  # fmt: skip
     assert lines[2].split()[1] == np.__version__
 
 

@@ -75,7 +75,7 @@ def _cnn(torch: Any) -> Step:
 def _transformer(torch: Any) -> Step:
     nn = torch.nn
 
-    class Model(nn.Module):
+    class Model(nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(64, 64)

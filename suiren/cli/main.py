@@ -98,9 +98,8 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     if options.command is None:
-        raise CommandError(
-            f"no command given: use {', '.join(COMMANDS[:-1])} or {COMMANDS[-1]} (see suiren --help)"
-        )
+        names = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
+        raise CommandError(f"no command given: use {names} (see suiren --help)")
     return options.run(options)
 
 

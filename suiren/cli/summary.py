@@ -21,7 +21,6 @@ from suiren.tensor import Tensor
 from suiren.vision.models import get_model, list_models
 
 
-
 def add_command(commands: Any) -> None:
     """Enter `summary` among the subcommands."""
     parser = commands.add_parser(

@@ -55,7 +55,7 @@ class Bernoulli(Distribution):
     @property
     def param_shape(self) -> Any:
         """The shape of the parameter."""
-        return vars(self).get("probs", vars(self).get("logits")).size()
+        return (self.probs if "probs" in vars(self) else self.logits).size()
 
     @property
     def mean(self) -> Tensor:
@@ -64,7 +64,7 @@ class Bernoulli(Distribution):
     @property
     def mode(self) -> Tensor:
         mode = (self.probs >= 0.5).to(self.probs.dtype)
-        return torch.where(self.probs == 0.5, torch.nan, mode)
+        return mode.masked_fill(self.probs == 0.5, torch.nan)
 
     @property
     def variance(self) -> Tensor:

@@ -96,7 +96,7 @@ class Distribution:
             return self.rsample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Outcomes that are differentiable by the parameters; NotImplementedError where none are."""
+        """Outcomes differentiable by the parameters; NotImplementedError where there are none."""
         raise self._lacks("rsample")
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class Geometric(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         self._check_value(value)
         value, probs = broadcast_all(value, self.probs)
-        probs = torch.where((probs == 1) & (value == 0), 0.0, probs)
+        probs = probs.masked_fill((probs == 1) & (value == 0), 0.0)
         return value * (-probs).log1p() + self.probs.log()
 
     def entropy(self) -> Tensor:

@@ -83,7 +83,7 @@ def _laplace(p: Laplace, q: Laplace) -> Tensor:
 @register_kl(Uniform, Uniform)
 def _uniform(p: Uniform, q: Uniform) -> Tensor:
     result = ((q.high - q.low) / (p.high - p.low)).log()
-    return torch.where((q.low > p.low) | (q.high < p.high), torch.inf, result)
+    return result.masked_fill((q.low > p.low) | (q.high < p.high), torch.inf)
 
 
 @register_kl(Exponential, Exponential)
@@ -126,17 +126,16 @@ def _bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     softplus = torch.nn.functional.softplus
     ones = p.probs * (softplus(-q.logits) - softplus(-p.logits))
     zeros = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
-    ones = torch.where(q.probs == 0, torch.inf, ones)
-    ones = torch.where(p.probs == 0, 0.0, ones)
-    zeros = torch.where(q.probs == 1, torch.inf, zeros)
-    return ones + torch.where(p.probs == 1, 0.0, zeros)
+    ones = ones.masked_fill(q.probs == 0, torch.inf).masked_fill(p.probs == 0, 0.0)
+    zeros = zeros.masked_fill(q.probs == 1, torch.inf).masked_fill(p.probs == 1, 0.0)
+    return ones + zeros
 
 
 @register_kl(Categorical, Categorical)
 def _categorical(p: Categorical, q: Categorical) -> Tensor:
     parts = p.probs * (p.logits - q.logits)
-    parts = torch.where((q.probs == 0).expand_as(parts), torch.inf, parts)
-    return torch.where((p.probs == 0).expand_as(parts), 0.0, parts).sum(-1)
+    parts = parts.masked_fill(q.probs == 0, torch.inf).masked_fill(p.probs == 0, 0.0)
+    return parts.sum(-1)
 
 
 @register_kl(OneHotCategorical, OneHotCategorical)

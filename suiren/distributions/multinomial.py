@@ -78,6 +78,17 @@ class Multinomial(Distribution):
         rows = torch.nn.functional.one_hot(drawn, self._event_shape[-1])
         return rows.sum(0).to(self.probs.dtype)
 
+    def entropy(self) -> Tensor:
+        # each count alone is binomial: E[log count!] is a sum over its values
+        n = self.total_count
+        count = torch.arange(n + 1.0, dtype=self.probs.dtype)
+        count = count.view((-1,) + (1,) * self.probs.dim())  # counts, batch, classes
+        total = torch.tensor(n + 1.0, dtype=self.probs.dtype).lgamma()
+        ways = total - (count + 1).lgamma() - (n - count + 1).lgamma()
+        logs = ways + torch.xlogy(count, self.probs) + torch.xlogy(n - count, 1 - self.probs)
+        expected = (logs.exp() * (count + 1).lgamma()).sum((0, -1))
+        return n * self._categorical.entropy() - total + expected
+
     def log_prob(self, value: Tensor) -> Tensor:
         self._check_value(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
