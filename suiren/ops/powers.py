@@ -28,6 +28,33 @@ _SHORTCUTS = {
 }
 
 
+@elementwise("same", name="pow_number", tensors=1, where=(), inplace=False, out=False,
+             node_name="PowBackward0")  # fmt: skip
+class _shortcut:
+    """A power with one of the exponents of ``_SHORTCUTS``, which is part of the program.
+
+    Other exponents are numbers of the run: a program that squares need not ask each time.
+    """
+
+    def call(input, exponent):
+        return apply(_shortcut.operator, (input,), (exponent,))
+
+    def evaluate(input, exponent):
+        return _SHORTCUTS[exponent](input)
+
+    def decompose(g, input, exponent):
+        if exponent in (0.5, -0.5):
+            return input.sqrt() if exponent > 0 else 1 / input.sqrt()
+        found = input
+        for _ in range(int(abs(exponent)) - 1):
+            found = found * input
+        return found if exponent > 0 else 1 / found
+
+    def grad_input(grad, input, exponent):
+        slope = input if exponent == 2 else input ** (exponent - 1)
+        return grad * conj(exponent * slope)
+
+
 def _integer_power(base, exponent):
     # PyTorch: the reciprocal cut off, which only leaves something for bases of 1 and -1
     negative = np.less(exponent, 0)
@@ -67,6 +94,9 @@ class pow_:
                     "Integers to negative integer powers are not allowed: pow got an exponent of "
                     f"{exponent} for a tensor of {input._meta.dtype}; use float_power"
                 )
+        if exponent.__class__ in (int, float) and exponent in _SHORTCUTS:
+            if isinstance(input, Tensor) and input._meta.dtype.is_floating_point:
+                return apply(_shortcut.operator, (input,), (exponent,))
         result = apply(pow_.operator, (input, exponent))
         node = result._grad_fn
         if node is not None and isinstance(exponent, Tensor):  # PyTorch has a node for each form
@@ -76,7 +106,7 @@ class pow_:
     def evaluate(input, exponent):
         if exponent.__class__ in (int, float):
             shortcut = _SHORTCUTS.get(exponent)
-            if shortcut is not None and input.dtype.kind in "fc":
+            if shortcut is not None and input.dtype.kind == "c":
                 return shortcut(input)
         input = as_array(input, exponent)
         if input.dtype.kind == "b":
@@ -146,7 +176,7 @@ def square(input):
     >>> torch.square(torch.tensor([-2., 3.]))
     tensor([4., 9.])
     """
-    return apply(pow_.operator, (input, 2))
+    return pow_(input, 2)
 
 
 @elementwise("float")
