@@ -28,6 +28,8 @@ def stacked(images: np.ndarray, targets: Any, rows: list[int], transform: Any) -
     steps: list[Any] = list(transform.transforms) if type(transform) is Compose else [transform]
     if not steps or type(steps[0]) is not ToTensor or images.dtype != np.uint8:
         return None
+    if images.ndim != 3 and images.shape[3:] != (3,):
+        return None
     for step in steps[1:]:
         if type(step) is not Normalize or step.inplace:
             return None
@@ -37,6 +39,8 @@ def stacked(images: np.ndarray, targets: Any, rows: list[int], transform: Any) -
     if kind is not torch.float32 and kind is not torch.float64:
         return None
     if isinstance(targets, np.ndarray):
+        if targets.ndim != 1:
+            return None
         labels = targets[rows].astype(np.int64)
     else:
         chosen = [targets[row] for row in rows]
