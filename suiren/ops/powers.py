@@ -165,7 +165,7 @@ def float_power(input, exponent):
         to_dtype(x, kind) if isinstance(x, Tensor) else complex(x) if complex_ else float(x)
         for x in (input, exponent)
     )
-    return apply(pow_.operator, (input, exponent))
+    return pow_(input, exponent)
 
 
 @composite(inplace=True)
