@@ -56,7 +56,9 @@ def a_packing(product: Product, tile: Tile, grid: Grid) -> str:
         # other out. Otherwise reading in place loses less than a tenth.
         stride = matrix.row_stride if matrix.column_stride == 1 else matrix.column_stride
         aliased = stride * size % 4096 == 0 and product.k >= 64 and product.n >= 128
-        by_columns = matrix.row_stride == 1 and product.k > 128 and product.n >= 512
+        few = tile.rows * size < 48  # of a line of the cache
+        by_columns = matrix.row_stride == 1 and product.k > 128
+        by_columns = by_columns and product.n >= (128 if few else 512)
         strided = 1 not in (matrix.row_stride, matrix.column_stride)
         if not (aliased or by_columns or strided):
             return ""
@@ -74,7 +76,7 @@ def b_packing(product: Product, tile: Tile, grid: Grid, target: Target) -> str:
         matrix.load is not None
         or matrix.scalar != product.compute
         or matrix.column_stride != 1
-        or (product.n % tile.lanes != 0 and not target.masked)
+        or (product.n % tile.columns != 0 and not target.masked)
     )
     if not needed:
         aliased = matrix.row_stride * size % 4096 == 0
@@ -121,7 +123,7 @@ def chunks_of(product: Product, target: Target) -> int:
             return streams.chunks(turned)
     if product.flops < 4 * SMALL or product.k < 2048:
         return 1
-    tile, _ = choose(product.m, product.n, target, product.compute)
+    tile, _ = choose(product.m, product.n, product.k, target, product.compute)
     tiles = parts(product.m, tile.rows) * parts(product.n, tile.columns) * product.batches
     if tiles >= 8:
         return 1

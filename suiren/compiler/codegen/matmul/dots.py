@@ -24,8 +24,8 @@ def cost(product: Product, target: Target) -> float:
     rows, columns = shape(product, target)
     lanes = target.lanes(SIZES[product.compute])
     tiles = parts(product.m, rows) * parts(product.n, columns)
-    steps = parts(product.k, lanes) * max(rows * columns, rows + columns)
-    return float(tiles * (steps + 8 * rows * columns))
+    steps = parts(product.k, lanes) * (rows * columns + 0.5 * (rows + columns))
+    return float(product.batches * tiles * (steps + 8 * rows * columns))
 
 
 def shape(product: Product, target: Target) -> tuple[int, int]:

@@ -159,11 +159,12 @@ class _Planner:
 
     def _whole(self, product: Product, finish: Finish, barrier: bool) -> None:
         target = self.target
-        tile, cost = choose(product.m, product.n, target, product.compute)
-        cost = cost * product.k + packing_cost(product)
-        other, flipped_cost = choose(product.n, product.m, target, product.compute)
-        turning = 0.5 * product.m * product.n
-        flipped_cost = flipped_cost * product.k + packing_cost(product.transposed()) + turning
+        m, n, k, compute = product.m, product.n, product.k, product.compute
+        tile, cost = choose(m, n, k, target, compute)
+        other, flipped_cost = choose(n, m, k, target, compute)
+        cost = product.batches * cost + packing_cost(product)
+        flipped_cost = product.batches * (flipped_cost + 0.5 * m * n)
+        flipped_cost += packing_cost(product.transposed())
         dot = dots.cost(product, target)
         if dot < min(cost, flipped_cost):
             part = dots.part(product, target, finish, barrier, dot_tasks(product))

@@ -32,11 +32,12 @@ def rounded(size: int, step: int) -> int:
     return parts(size, step) * step
 
 
-def choose(m: int, n: int, target: Target, compute: str) -> tuple[Tile, float]:
-    """The tile with the least work, and its cycles for one step of k over the whole product.
+def choose(m: int, n: int, k: int, target: Target, compute: str) -> tuple[Tile, float]:
+    """The tile with the least work, and its cycles, roughly, for the whole product.
 
-    A step of a tile takes rows x vectors multiplications and rows + vectors loads. A tile of few
-    accumulators waits for their latency. Rows and columns past the end are computed in vain.
+    A step of a tile takes rows x vectors multiplications; mostly beside them rows + vectors loads,
+    and rows + columns elements come from the second cache. A tile of few accumulators waits for
+    their latency. Rows and columns past the end are computed in vain.
     """
     lanes = target.lanes(SIZES[compute])
     best: tuple[float, int, Tile] | None = None
@@ -44,9 +45,10 @@ def choose(m: int, n: int, target: Target, compute: str) -> tuple[Tile, float]:
         most = (target.vector_registers - 1 - vectors) // vectors
         for rows in range(1, min(most, m, 16) + 1):
             tile = Tile(rows, vectors, lanes)
-            cycles = max(rows * vectors, 1.0 * (0.75 * rows + vectors), 5.0)
-            count = parts(m, rows) * parts(n, tile.columns)
-            cost = cycles * count
+            beside = 0.1 * (rows + vectors) + 0.02 * (rows + tile.columns)
+            step = max(rows * vectors + beside, 5.0)
+            end = 20 + 2 * rows * vectors + (2 * rows if m % rows else 0)
+            cost = (step * k + end) * parts(m, rows) * parts(n, tile.columns)
             key = (cost, -rows * vectors, tile)
             if best is None or key[:2] < best[:2]:
                 best = key
