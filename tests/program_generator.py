@@ -261,7 +261,8 @@ def clamp(g):
 @step(2)
 def power(g):
     x = g.any(*FLOATS)
-    return x ** g.random.choice((2, 3, 0.5, -1, 1, 0))
+    exponent = g.random.choice((2, 3, 0.5, -1, 1, 0))
+    return (x.abs() + 0.1 if exponent in (0.5, -1) else x) ** exponent
 
 
 @step(6)
@@ -608,6 +609,8 @@ def attempt(seed: int, steps: int | None = None, without: frozenset[int] = froze
         problem = None
     except Exception as error:
         problem = error
+        if "ZeroDivisionError" in str(error):  # the program's own fault
+            problem = None
     return made, problem
 
 

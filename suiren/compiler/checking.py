@@ -13,12 +13,16 @@ import numpy as np
 # relative to the largest element, by dtype: sums of many terms lose more than single operations
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
+# ... and relative to the largest input, where it is more
+ROUNDING = {"float64": 2e-15, "float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
+
 
 def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple[list[Any], Any]:
     """The compiled program's buffers; raises AssertionError where the interpreter's differ."""
     expected, error = program.interpretation.run(list(inputs), True)
     if error is not None:
         return program.interpretation.run(inputs, own)
+    size = _size([getattr(what, "buffer", what) for _, what in inputs])
     try:
         found = program.native.run(inputs, own)
     except Exception as problem:
@@ -26,7 +30,7 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
             return program.interpretation.run(inputs, own)
         raise
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
-        problem = difference(a, b)
+        problem = difference(a, b, size)
         if problem:
             node = program.native.graph.outputs[number]
             raise AssertionError(
@@ -36,25 +40,50 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
     return found, None
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> str:
-    """What is different between two arrays beyond rounding; empty when nothing is."""
+def _size(inputs: list[Any]) -> float:
+    """The largest finite number among the inputs."""
+    found = 0.0
+    for x in inputs:
+        array = np.asarray(x)
+        if array.dtype.name in TOLERANCE and array.size:
+            numbers = np.abs(array.astype(np.float64))
+            found = max(found, float(np.max(numbers, initial=0, where=np.isfinite(numbers))))
+    return found
+
+
+def difference(found: np.ndarray, expected: np.ndarray, inputs: float = 0.0) -> str:
+    """What is different between two arrays beyond rounding; empty when nothing is.
+
+    ``inputs`` is the size of the numbers they were computed from: a sum in which these cancel
+    differs by their rounding.
+    """
     if found.dtype != expected.dtype or found.shape != expected.shape:
         return f"{found.dtype}{found.shape} instead of {expected.dtype}{expected.shape}"
     tolerance = TOLERANCE.get(found.dtype.name)
     if tolerance is None:
-        same = np.array_equal(found, expected)
-        return "" if same else f"{found.reshape(-1)[:8]} instead of {expected.reshape(-1)[:8]}"
+        return _shown(found, expected, found != expected)
+    floor = ROUNDING[found.dtype.name] * inputs + 1e-30
     a, b = found.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
         special = ~np.isfinite(b)
-        if not np.array_equal(a[special], b[special], equal_nan=True):
-            return f"{a[special][:8]} instead of {b[special][:8]}"
+        unlike = special & (a != b) & ~(np.isnan(a) & np.isnan(b))
+        if unlike.any():
+            return _shown(found, expected, unlike)
         size = np.max(np.abs(b[~special]), initial=0)
         off = np.abs(a - b)[~special]
-        wrong = ~(off <= tolerance * (np.abs(b[~special]) + 0.05 * size) + 1e-30)
+        wrong = ~(off <= tolerance * (np.abs(b[~special]) + 0.05 * size) + floor)
     # A comparison that falls on its boundary (relu of a number that is nearly zero) may be decided
     # differently: then single elements, or a row of a product, differ by about their size.
     few = wrong.sum() <= max(1, wrong.size // 50) and np.max(off, initial=0) <= size
     if few:
         return ""
-    return f"{a[~special][wrong][:4]} instead of {b[~special][wrong][:4]} ({wrong.sum()} elements)"
+    unlike[~special] = wrong
+    return _shown(found, expected, unlike)
+
+
+def _shown(found: np.ndarray, expected: np.ndarray, wrong: np.ndarray) -> str:
+    """The first few elements that differ; empty when none does."""
+    if not wrong.any():
+        return ""
+    places = list(map(tuple, np.argwhere(wrong)[:3].tolist()))
+    return f"{found[wrong][:4]} instead of {expected[wrong][:4]} at {places} ({wrong.sum()} of {wrong.size})"

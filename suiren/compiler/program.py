@@ -195,7 +195,7 @@ class NativeProgram:
             if donor >= 0 and not own:
                 buffer = self._donated(given, donor)
                 if buffer is not None:
-                    made.append(buffer)
+                    made.append(buffer if buffer.shape == key[0] else buffer.reshape(key[0]))
                     packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
                     continue
             buffer = pool.take(key)

@@ -177,6 +177,8 @@ def cast(b: Emitter, x: Operand, old: dtype, new: dtype) -> Operand:
     if is_float(old):
         if is_float(new):
             wider = new.itemsize > old.itemsize
+            if old is dtypes.float64 and new is dtypes.float16:
+                x = _to_odd(b, x)
             return b.convert("fpext" if wider else "fptrunc", x, HELD[new])
         return _to_integer(b, x, new)
     if is_float(new):
@@ -215,6 +217,24 @@ def _to_integer(b: Emitter, x: Operand, new: dtype) -> Operand:
         found = b.convert("fptosi", safe, "i64")
     found = b.select(inside, found, b.const(found.type, -(2**63)))
     return b.convert("trunc", found, HELD[new]) if HELD[new] != "i64" else found
+
+
+def _to_odd(b: Emitter, x: Operand) -> Operand:
+    """A double as a float whose last bit says that something was cut off: to be rounded again.
+
+    Few processors round from 64 bits to 16; by way of 32, rounding twice would go wrong.
+    """
+    near = b.convert("fptrunc", x, "float")
+    back = b.convert("fpext", near, "double")
+    word = b.convert("bitcast", near, "i32")
+    beyond = b.fcmp("ogt", _magnitude(b, back), _magnitude(b, x))
+    down = b.binary("sub", word, b.convert("zext", beyond, "i32"))
+    odd = b.binary("or", down, b.const(down.type, 1))
+    return b.convert("bitcast", b.select(b.fcmp("one", back, x), odd, word), "float")
+
+
+def _magnitude(b: Emitter, x: Operand) -> Operand:
+    return b.intrinsic("llvm.fabs", x.type, x)
 
 
 def _to_bfloat(b: Emitter, x: Operand) -> Operand:
