@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("startup", "recording", "python_cost", "training")
+NAMES = ("startup", "recording", "python_cost", "training", "streaming", "matmul", "compile_time")
 
 
 def main() -> int:
