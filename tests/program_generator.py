@@ -199,6 +199,8 @@ BINARY = (
 @step(1, UNARY)
 def unary(g, name):
     x = g.any()
+    if name == "signbit":  # NaN has any sign
+        x = x.nan_to_num()
     if name == "exp":
         x = x.clamp(max=4)
     return getattr(suiren, name)(x)

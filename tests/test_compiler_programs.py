@@ -121,3 +121,35 @@ def test_what_is_observed_of_nothing_on_the_host():
         suiren.nn.functional.pad(values()[None][0], (), value=1.0).item()
         suiren.median(values(3, 2), 0).values.tolist()
         (values(0, 3, 5) * 2).amax((1,), keepdim=True).tolist()
+
+
+def test_constants_where_arrays_are_needed_in_memory():
+    with compiling():
+        suiren.zeros(1).index_add(0, suiren.zeros(1, dtype=suiren.int64), suiren.ones(1)).item()
+        suiren.ones(1).gather(0, suiren.zeros(4, dtype=suiren.int64)).tolist()
+        suiren.median(suiren.full((1,), 2.5)).item()
+        x = values(1, 1).mul(0).add_(2.0)
+        (x @ suiren.ones(1, 3) + suiren.full((1, 1), 2.0) @ suiren.ones(1, 1)).tolist()
+
+
+def test_a_donated_array_has_another_shape():
+    with compiling():
+        for _ in range(4):
+            x = values(3, 1, 8, 1)
+            x.tolist()
+            base = values(3, 8)
+            base.unsqueeze(1).unsqueeze(3).sub_(x * 2)
+            both = suiren.cat([base, base])
+            del x
+            assert base.shape == (3, 8)
+            both.tolist(), base.tolist()
+
+
+def test_doubles_are_rounded_once_to_float16():
+    x = np.array([1 + 2**-11 + 2**-40, 1 + 2**-11 - 2**-40, 65520, 65519.999, 2**-25, 1e300,
+                  -1 - 2**-11 - 2**-45, np.nan, -np.inf, 6.1e-5])  # fmt: skip
+    with compiling() as made:
+        found = suiren.tensor(x).half().numpy()
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, x.astype(np.float16))
+    assert not host_operators(made)

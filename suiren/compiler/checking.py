@@ -31,8 +31,10 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
         raise
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
         problem = difference(a, b, size)
+        node = program.native.graph.outputs[number]
+        if problem and b.dtype.name in TOLERANCE:
+            problem = difference(a, b, size, _coarsest(node))
         if problem:
-            node = program.native.graph.outputs[number]
             raise AssertionError(
                 f"compiled and interpreted differ in result {number} ({node}): {problem}\n"
                 f"{program.native.graph}"
@@ -48,21 +50,38 @@ def _size(inputs: list[Any]) -> float:
         if array.dtype.name in TOLERANCE and array.size:
             numbers = np.abs(array.astype(np.float64))
             found = max(found, float(np.max(numbers, initial=0, where=np.isfinite(numbers))))
+    return found or 1.0
+
+
+def _coarsest(node: Any) -> str:
+    """The least precise of the types that this was computed with."""
+    names = list(TOLERANCE)
+    found, seen, todo = node.dtype.name, set(), [node]
+    while todo:
+        x = todo.pop()
+        if x not in seen:
+            seen.add(x)
+            todo += x.inputs
+            if x.dtype.name in names:
+                found = max(found, x.dtype.name, key=names.index)
     return found
 
 
-def difference(found: np.ndarray, expected: np.ndarray, inputs: float = 0.0) -> str:
+def difference(
+    found: np.ndarray, expected: np.ndarray, inputs: float = 0.0, kind: str | None = None
+) -> str:
     """What is different between two arrays beyond rounding; empty when nothing is.
 
     ``inputs`` is the size of the numbers they were computed from: a sum in which these cancel
-    differs by their rounding.
+    differs by their rounding. ``kind`` is the type they were computed with, if it is another one.
     """
     if found.dtype != expected.dtype or found.shape != expected.shape:
         return f"{found.dtype}{found.shape} instead of {expected.dtype}{expected.shape}"
-    tolerance = TOLERANCE.get(found.dtype.name)
+    kind = kind or found.dtype.name
+    tolerance = TOLERANCE.get(kind)
     if tolerance is None:
         return _shown(found, expected, found != expected)
-    floor = ROUNDING[found.dtype.name] * inputs + 1e-30
+    floor = ROUNDING[kind] * inputs + 1e-30
     a, b = found.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
         special = ~np.isfinite(b)

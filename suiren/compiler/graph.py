@@ -459,7 +459,7 @@ class Graph:
         shape = x.shape[:dim] + index.shape + x.shape[dim + 1 :]
         if not checked:
             self.check_range(index, 0, x.shape[dim])
-        return self.make("take", (x, index), (dim,), shape, x.dtype)
+        return self.make("take", (self._stored(x), index), (dim,), shape, x.dtype)
 
     def take_along(self, x: Node, index: Node, dim: int, checked: bool = False) -> Node:
         """``result[i, j] = x[index[i, j], j]``: one index for each result.
@@ -468,7 +468,7 @@ class Graph:
         """
         if not checked:
             self.check_range(index, 0, x.shape[dim])
-        return self.make("take_along", (x, index), (dim,), index.shape, x.dtype)
+        return self.make("take_along", (self._stored(x), index), (dim,), index.shape, x.dtype)
 
     def scatter(
         self, how: str, base: Node, index: Node, values: Node, dim: int, checked: bool = False
@@ -482,6 +482,7 @@ class Graph:
             self.check_range(index, 0, base.shape[dim])
         if not values.numel:
             return base
+        index, values = self._stored(index), self._stored(values)
         return self.make("scatter", (base, index, values), (how, dim), base.shape, base.dtype)
 
     def scatter_add(self, base: Node, index: Node, values: Node, dim: int) -> Node:
@@ -500,6 +501,7 @@ class Graph:
             self.check_range(index, 0, base.shape[dim])
         if not values.numel:
             return base
+        index, values = self._stored(index), self._stored(values)
         return self.make("scatter_along", (base, index, values), (how, dim), base.shape, base.dtype)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
@@ -509,6 +511,15 @@ class Graph:
         if x.dtype.is_half:
             raise NotNative(f"scan of {x.dtype.name}")
         return self.make("scan", (x,), (kind, dim), x.shape, x.dtype)
+
+    def _stored(self, x: Node) -> Node:
+        """The array, which is going to be read from memory: constants are not there by themselves."""
+        base = x
+        while base.op == "reshape":
+            base = base.inputs[0]
+        if base.op in ("constant", "number"):
+            return self.make("copy", (x,), (), x.shape, x.dtype)
+        return x
 
     def check_range(self, index: Node, low: int, high: int) -> None:
         """The host runs the program, and reports, unless all of ``index`` is in [low, high)."""

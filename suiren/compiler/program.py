@@ -290,6 +290,9 @@ class NativeProgram:
             array = given[self.slot_order.index(node.attributes[0])].buffer
         elif node.op == "part":
             array = parts[node]
+        elif node.op == "number":
+            at = self.slot_order.index(node.attributes[0])
+            array = np.asarray(given[at], node.dtype.numpy)
         elif node.op == "constant":
             array = np.full(node.shape, node.attributes[1], node.dtype.numpy)
         elif node in self.output_nodes:
