@@ -31,6 +31,7 @@ MAX_TASKS = 128
 MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
+TILE = 16  # rows walked together where a vector's elements lie apart
 
 
 @dataclass
@@ -204,8 +205,42 @@ class LoopNest:
                 variables[v] = b.imod(number, self.sizes[v])
                 number = b.idiv(number, self.sizes[v])
 
+    def _is_transposing(self) -> bool:
+        """Whether vectors are gathered from lines of memory that the next rows need as well."""
+        if self.inner or self.late or not self.width or len(self.sizes) - self.rows != 1:
+            return False
+        last = len(self.sizes) - 1
+        apart = [
+            t.at.coefficient(last) for t in self.resolver.terms.values()
+            if t.op == "load" and t.inside
+        ]  # fmt: skip
+        return any(step not in (0, 1) for step in apart) and self.row_count >= TILE
+
+    def _tiled(self, begin: Int, end: Int) -> None:
+        """Tiles of some rows by one vector: what is read stays in the first-level cache."""
+        b, w, n = self.b, self.width, self.sizes[-1]
+        stores = [r for r in self.plain if r.node in self.stored]
+
+        def rows(first: Int, stop: Int, column: Int, mask: Operand | None) -> None:
+            with b.loop(first, stop) as row:
+                self._decode(row, 0, self.rows)
+                self.writer.enter_row()
+                self._row_values(0)
+                self.writer.enter_place(column, mask)
+                self._place(0, [r for r in stores if r.full], [], [], 0)
+
+        with b.loop(begin, end, TILE) as first:
+            stop = b.imin(b.iadd(first, TILE), end)
+            with b.loop(0, n // w * w, w) as column:
+                rows(first, stop, column, None)
+            if n % w:
+                rows(first, stop, n // w * w, b.tail_mask(n % w, w))
+
     def _row_loop(self, begin: Int, end: Int, first: int) -> None:
         b = self.b
+        if self._is_transposing():
+            self._tiled(begin, end)
+            return
         self._clear_columns()
         with b.loop(begin, end) as row:
             self._decode(row, first, self.rows)
