@@ -56,7 +56,7 @@ def a_packing(product: Product, tile: Tile, grid: Grid) -> str:
         # other out. Otherwise reading in place loses less than a tenth.
         stride = matrix.row_stride if matrix.column_stride == 1 else matrix.column_stride
         aliased = stride * size % 4096 == 0 and product.k >= 64 and product.n >= 128
-        few = tile.rows * size < 48  # of a line of the cache
+        few = tile.rows * size < 32  # of a line of the cache
         by_columns = matrix.row_stride == 1 and product.k > 128
         by_columns = by_columns and product.n >= (128 if few else 512)
         strided = 1 not in (matrix.row_stride, matrix.column_stride)

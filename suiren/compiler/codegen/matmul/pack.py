@@ -181,15 +181,31 @@ def row_panel(
     masked: bool,
 ) -> None:  # fmt: skip
     """Packs the panel of a's rows from ``row`` on: its columns one after another."""
-    with b.loop(*steps) as p:
+    whole = masked or reader.matrix.load is not None
+
+    def step(p: Int, last: bool) -> None:
         for start in range(0, tile.rows, tile.lanes):
             count = min(tile.lanes, tile.rows - start)
             width, mask = count, None
-            if count < tile.lanes and (masked or reader.matrix.load):
+            if count < tile.lanes and whole:
                 width, mask = tile.lanes, b.tail_mask(count, tile.lanes)
             value = reader.read(b.iadd(row, start), p, width, mask)
             place = b.pointer(to, b.iadd(b.imul(p, tile.rows), start), reader.compute)
-            if mask is None:
+            if mask is None or not last:
                 b.store(value, place)
             else:
                 b.masked_store(value, place, mask)
+
+    # Vectors are stored whole (under a mask it takes several times as long): what is too much is
+    # written over by the next steps, but not behind the last ones, where another task may write.
+    begin, end = steps
+    tail = parts(rounded(tile.rows, tile.lanes) - tile.rows, tile.rows)
+    middle = b.isub(end, tail)
+    if isinstance(middle, int) and isinstance(begin, int):
+        middle = max(begin, middle)
+    else:
+        middle = b.intrinsic("llvm.smax", "i64", b.int(begin), b.int(middle))
+    with b.loop(begin, middle) as p:
+        step(p, False)
+    with b.loop(middle, end) as p:
+        step(p, True)
