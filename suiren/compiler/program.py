@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from suiren.compiler import machine_code, runtime
+from suiren.compiler import machine_code, memory, runtime
 from suiren.compiler.fuse import Fusion
 from suiren.compiler.graph import Graph, Node
 from suiren.compiler.lower import lower
@@ -33,6 +33,8 @@ class HostMustRun(Exception):
 
 class NativeProgram:
     """The compiled form of a flushed trace; ``run`` is what ``Program`` calls."""
+
+    run_steps = staticmethod(runtime.run)  # who takes the time of kernels sets another one
 
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.graph: Graph = lower(entries, input_keys, wanted)
@@ -121,6 +123,7 @@ class NativeProgram:
             )
             count += 1
         self.table = np.array(rows or [[0] * 4], np.uint64)
+        self.table_address = self.table.ctypes.data
 
     def _donations(self) -> None:
         """For each output: the position of the input it may take the memory of, and where read."""
@@ -135,6 +138,8 @@ class NativeProgram:
                 self.input_positions.append((order[key[1]], True))
             elif key.op == "input":
                 self.input_positions.append((order[key.attributes[0]], False))
+        where_given = {at: i for i, (at, _) in enumerate(self.input_positions)}
+        self.donor_cells = [where_given.get(donor, -1) for donor in self.donors]
         self.metas = [
             _shape_and_type(node) for node in (*self.output_nodes, *self.graph.checks)
         ]
@@ -179,7 +184,7 @@ class NativeProgram:
 
     def _run(self, inputs: list[tuple[int, Any]], own: bool) -> list[Any]:
         given = [what for _, what in inputs]
-        addresses = pool.addresses
+        addresses, known = pool.addresses, memory.given
         keep: list[Any] = []  # copies of inputs, alive until the run is over
         packed: list[Any] = []
         for position, is_number in self.input_positions:
@@ -188,15 +193,16 @@ class NativeProgram:
                 packed.append(what)
             else:
                 buffer = what.buffer
-                packed.append(addresses.get(id(buffer)) or _address(buffer, keep))
+                key = id(buffer)
+                packed.append(addresses.get(key) or known.get(key) or _address(buffer, keep))
         what = buffer = None
         made: list[Any] = []
-        for key, donor in zip(self.metas, self.donors, strict=True):
+        for i, (key, donor) in enumerate(zip(self.metas, self.donors, strict=True)):
             if donor >= 0 and not own:
                 buffer = self._donated(given, donor)
                 if buffer is not None:
                     made.append(buffer if buffer.shape == key[0] else buffer.reshape(key[0]))
-                    packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
+                    packed.append(packed[self.donor_cells[i]])
                     continue
             buffer = pool.take(key)
             made.append(buffer)
@@ -210,12 +216,12 @@ class NativeProgram:
             self.bound_to = base
         self.packer.pack_into(cells, 0, *packed)
         parts: dict[Node, Any] = {}
-        table = self.table.ctypes.data
+        table = self.table_address
         for segment in self.segments:
             if isinstance(segment, Node):
                 self._host(segment, given, made, parts)
             else:
-                runtime.run(table + 32 * segment[0], segment[1])
+                self.run_steps(table + 32 * segment[0], segment[1])
         for array in made[len(self.output_nodes) :]:
             if array.any():
                 raise HostMustRun
@@ -327,7 +333,8 @@ def _address(buffer: Any, keep: list[Any]) -> int:
     if buffer.__class__ is not np.ndarray or not buffer.flags.c_contiguous:
         buffer = np.ascontiguousarray(buffer)
         keep.append(buffer)
-    return buffer.ctypes.data
+        return buffer.ctypes.data
+    return memory.given.of(buffer)
 
 
 class _Held:
