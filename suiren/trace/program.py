@@ -75,6 +75,7 @@ class Program:
 
         if target.unavailable() is not None:
             return
+        from suiren.compiler import listing
         from suiren.compiler.program import NativeProgram
 
         try:
@@ -83,6 +84,9 @@ class Program:
             if CHECK:
                 raise
             _log.warning("a program could not be compiled; it is interpreted", exc_info=True)
+        finally:
+            if listing.switches:
+                listing.log_program(key, self.native)
 
 
 class ProgramCache:
@@ -148,10 +152,15 @@ class ProgramCache:
 
 
 programs = ProgramCache()
+# Who looks on while programs run: ``watchers[-1](program, key, inputs, own)`` runs it then.
+watchers: list[Any] = []
 
 
 def run_program(
     key: tuple, inputs: list[tuple[int, Value | complex]], own: bool = False
 ) -> tuple[list[Any], BaseException | None]:
     """Runs the trace of this key on these inputs: the wanted buffers in order, and any error."""
-    return programs.get(key).run(inputs, own)
+    program = programs.get(key)
+    if watchers:
+        return watchers[-1](program, key, inputs, own)
+    return program.run(inputs, own)
