@@ -45,9 +45,9 @@ def choose(m: int, n: int, k: int, target: Target, compute: str) -> tuple[Tile, 
         most = (target.vector_registers - 1 - vectors) // vectors
         for rows in range(1, min(most, m, 16) + 1):
             tile = Tile(rows, vectors, lanes)
-            beside = 0.1 * (rows + vectors) + 0.02 * (rows + tile.columns)
+            beside = 0.1 * (rows + vectors) + 0.03 * (rows + tile.columns)
             step = max(rows * vectors + beside, 5.0)
-            end = 20 + 2 * rows * vectors + (2 * rows if m % rows else 0)
+            end = 20 + 2 * rows * vectors + (4 * rows if m % rows else 0)
             cost = (step * k + end) * parts(m, rows) * parts(n, tile.columns)
             key = (cost, -rows * vectors, tile)
             if best is None or key[:2] < best[:2]:
