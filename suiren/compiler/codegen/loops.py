@@ -9,7 +9,7 @@ tasks' results in order: the split is by shape, so the bits do not depend on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -31,6 +31,7 @@ MAX_TASKS = 128
 MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
+BLOCK = 256  # rows added up one after the other
 TILE = 16  # rows walked together where a vector's elements lie apart
 
 
@@ -78,6 +79,7 @@ class LoopNest:
         self.work = self._work()
         self._divide()
         self.accumulators: dict[tuple[Node, int], Variable] = {}
+        self.blocks: dict[Node, Operand] = {}  # columns of the present block of rows
         self.kept_terms: dict[int, tuple[Operand, int]] = {}
         self.walking = 0  # the level of the present walk of a row
 
@@ -242,14 +244,36 @@ class LoopNest:
             self._tiled(begin, end)
             return
         self._clear_columns()
-        with b.loop(begin, end) as row:
-            self._decode(row, first, self.rows)
-            self.writer.enter_row()
-            for level in range(self.levels):
-                if level:
-                    self.writer.enter_walk()
-                self._row_values(level)
-                self._walk(level)
+        if not self._in_blocks():
+            with b.loop(begin, end) as row:
+                self._one_row(row, first)
+            return
+        # Thousands of numbers added one after the other lose digits: blocks of them are added.
+        blocks = {
+            r.node: b.stack(arithmetic.STORED[r.node.dtype], self.inside) for r in self._columns()
+        }
+        with b.loop(begin, end, BLOCK) as start:
+            self.blocks = blocks
+            self._clear_columns()
+            with b.loop(start, b.imin(b.iadd(start, BLOCK), end)) as row:
+                self._one_row(row, first)
+            self.blocks = {}
+            self._every_column(lambda root: self._add_to_column(root, blocks[root.node]))
+
+    def _in_blocks(self) -> bool:
+        columns = self._columns()
+        rows = self.row_count // self.kept if self.kept > 1 else self.chunk
+        bytes_ = sum(self.inside * r.node.dtype.itemsize for r in columns)
+        return bool(columns) and rows > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
+
+    def _one_row(self, row: Int, first: int) -> None:
+        self._decode(row, first, self.rows)
+        self.writer.enter_row()
+        for level in range(self.levels):
+            if level:
+                self.writer.enter_walk()
+            self._row_values(level)
+            self._walk(level)
 
     def _row_values(self, level: int) -> None:
         """What is computed once a row: roots of rows, and late reductions of such values."""
@@ -430,34 +454,45 @@ class LoopNest:
         pointer = self.b.pointer(self.writer.buffer(key), self.b.iadd(start, at), scalar)
         self.b.store(arithmetic.to_memory(self.b, value, root.node.dtype), pointer)
 
-    def _column_pointer(self, root: Root) -> Operand:
+    def _column_pointer(self, root: Root, block: Operand | None = None) -> Operand:
+        """Where a column is added up: in the present block of rows, or where it will lie."""
+        scalar = arithmetic.STORED[root.node.dtype]
+        block = block or self.blocks.get(root.node)
+        if block is not None:
+            inside = tuple([(v, c) for v, c in root.place.terms if v >= self.rows])
+            return self.b.pointer(block, self.writer.offset(Affine(0, inside)), scalar)
         key, start = self._late_key(root)
         at = self.b.iadd(start, self.writer.offset(root.place))
-        return self.b.pointer(self.writer.buffer(key), at, arithmetic.STORED[root.node.dtype])
+        return self.b.pointer(self.writer.buffer(key), at, scalar)
 
     def _clear_columns(self) -> None:
-        """Columns are added up where they will lie: each begins with nothing."""
+        """Each column begins with nothing."""
+
+        def clear(root: Root) -> None:
+            start = neutral(root.node)
+            self._write(arithmetic.constant(self.b, root.node.dtype, start, self.width), root)
+
+        self._every_column(clear)
+
+    def _every_column(self, body: Callable[[Root], None]) -> None:
+        """``body`` at each place of the columns, outside of the rows that are added up."""
         columns = self._columns()
         if not columns:
             return
         saved = list(self.writer.variables)
-        first = self.resolver.kept_rows or 0
-        for v in range(first, self.rows):
+        for v in range(self.resolver.kept_rows or 0, self.rows):
             self.writer.variables[v] = 0
         self.writer.enter_row()
 
-        def clear(u: int) -> None:
+        def place(u: int) -> None:
             for root in columns:
-                value = arithmetic.constant(
-                    self.b, root.node.dtype, neutral(root.node), self.width
-                )
-                self._write(value, root)
+                body(root)
 
         if self.width:
-            self._inner_loops(self.rows, clear, 1)
+            self._inner_loops(self.rows, place, 1)
         else:
             self.writer.enter_place(0, None)
-            clear(0)
+            place(0)
         self.writer.variables[:] = saved
 
     def _write(self, value: Operand, root: Root) -> None:
@@ -468,13 +503,16 @@ class LoopNest:
         else:
             b.store(value, pointer)
 
-    def _add_to_column(self, root: Root) -> None:
-        b, pointer = self.b, self._column_pointer(root)
+    def _read(self, root: Root, block: Operand | None = None) -> Operand:
+        b, pointer, mask = self.b, self._column_pointer(root, block), self.writer.mask
         type = vector(arithmetic.STORED[root.node.dtype], self.width)
-        mask = self.writer.mask
-        old = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
-        old = arithmetic.from_memory(b, old, root.node.dtype)
-        self._write(self._join(root.node, old, self.writer.lanes(root.term)), root)
+        found = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+        return arithmetic.from_memory(b, found, root.node.dtype)
+
+    def _add_to_column(self, root: Root, block: Operand | None = None) -> None:
+        """Adds this place's value, or what a block of rows came to."""
+        value = self.writer.lanes(root.term) if block is None else self._read(root, block)
+        self._write(self._join(root.node, self._read(root), value), root)
 
     # ---- what is kept for later walks
 
