@@ -32,8 +32,9 @@ from suiren.compiler.index import (
 
 # Nodes that a step of their own computes: others read them from memory.
 OWN_STEP = frozenset(
-    ["host", "part", "scatter", "scatter_along", "scan", "concat", "update", "none"]
+    """host part scatter scatter_along scan concat update none correlate""".split()
 )
+PRODUCTS = frozenset(["matmul", "convolve"])  # the root of a group that is their epilogue
 PIECED = frozenset(["concat", "update"])  # written piece by piece, each by a group of its own
 ORDERED = frozenset(["scatter", "scatter_along", "scan"])  # kernels of their own: codegen.scatter
 DEAR = frozenset(
@@ -116,7 +117,7 @@ class Fusion:
         depth: dict[Node, int] = {}
         cost: dict[Node, float] = {}
         for node in self.used:
-            if node.op in OWN_STEP or node.op == "matmul":
+            if node.op in OWN_STEP or node.op in PRODUCTS:
                 roots.add(node)
                 if node.op not in PIECED:
                     roots.update(self._bases(node))
@@ -148,9 +149,8 @@ class Fusion:
             return
         operands = node.inputs[1:] if node.op.startswith("scatter") else node.inputs[:count]
         for operand in operands:
-            if node.op in ("take", "take_along", "host") or node.op in ORDERED:
-                while operand.op == "reshape":
-                    operand = operand.inputs[0]
+            if node.op in ("take", "take_along", "host", "convolve", "correlate", *ORDERED):
+                operand = base_of(operand)
             yield operand
 
     # ---- groups
@@ -164,7 +164,7 @@ class Fusion:
                 group.before |= self._parts(root)
             self.group_of[root] = group
             return
-        if root.op == "matmul":
+        if root.op in PRODUCTS:
             group = self._begin(root.shape)
             group.sizes = list(root.shape)
             group.product = root
@@ -425,7 +425,7 @@ class Fusion:
     def _decide_stores(self) -> None:
         outside = set(self.graph.outputs) | set(self.graph.checks)
         for node in self.used:
-            if (node.op in OWN_STEP or node.op == "matmul") and node.op not in PIECED:
+            if node.op in OWN_STEP | PRODUCTS and node.op not in PIECED:
                 outside.update(self._bases(node))
         for group in self.groups:
             outside.update(group.reads)
@@ -506,7 +506,7 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
                     raise Misfit("a late result")
             elif node is not root and (node in stored or node.op == "input"):
                 reads.setdefault(node, set()).add(ravel(at, node.shape) if flat is None else flat)
-            elif node.op in ("reduce", "matmul") or node.op in OWN_STEP:
+            elif node.op == "reduce" or node.op in PRODUCTS or node.op in OWN_STEP:
                 raise Misfit(f"{node.op} is not stored")
             else:
                 take(node)
@@ -564,6 +564,13 @@ def _around(root: Node) -> tuple[int, int, int]:
     return (
         prod(shape[: run[0]]), prod(shape[run[0] : run[-1] + 1]), prod(shape[run[-1] + 1 :])
     )  # fmt: skip
+
+
+def base_of(x: Node) -> Node:
+    """The array behind reshapes: its elements lie alike."""
+    while x.op == "reshape":
+        x = x.inputs[0]
+    return x
 
 
 class Operand:

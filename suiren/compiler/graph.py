@@ -13,6 +13,9 @@ movement      ``reshape``, ``permute``, ``expand``, ``slice``, ``pad``, ``concat
               an index of its own for each element;
 ``scan``      running sums, products and extremes along a dimension;
 ``matmul``    products of (batches of) matrices;
+``conv``      convolution of images that lie channels-last, with ``conv_input_gradient`` and
+              ``conv_weight_gradient``; :mod:`suiren.compiler.convolution` makes of them what
+              code is generated for: ``convolve``, ``correlate``, products, elementwise work;
 ``host``      any operator by its NumPy meaning, with ``part`` for each of its results.
 
 Nodes are made by a :class:`Graph`, which hands out an equal node twice only once and leaves out
@@ -543,6 +546,42 @@ class Graph:
             return self.full(shape, 0, a.dtype)
         return self.make("matmul", (a, b), (), shape, a.dtype)
 
+    def conv(
+        self, x: Node, w: Node, stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], groups: int,
+    ) -> Node:  # fmt: skip
+        """Convolution of [N, H, W, C] with the weight [O, C / groups, KH, KW]: [N, OH, OW, O]."""
+        _check_floating("conv", x, w)
+        spatial = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(
+                x.shape[1:3], w.shape[2:], stride, padding, dilation, strict=True
+            )
+        ]
+        numbers = (tuple(stride), tuple(padding), tuple(dilation), groups)
+        shape = (x.shape[0], *spatial, w.shape[0])
+        return self.make("conv", (x, w), numbers, shape, x.dtype)
+
+    def conv_input_gradient(
+        self, grad: Node, w: Node, spatial: Sequence[int], stride: Sequence[int],
+        padding: Sequence[int], dilation: Sequence[int], groups: int,
+    ) -> Node:  # fmt: skip
+        """The gradient of :meth:`conv` by x, which is ``spatial`` high and wide."""
+        _check_floating("conv_input_gradient", grad, w)
+        numbers = (tuple(stride), tuple(padding), tuple(dilation), groups)
+        shape = (grad.shape[0], *spatial, w.shape[1] * groups)
+        return self.make("conv_input_gradient", (grad, w), numbers, shape, grad.dtype)
+
+    def conv_weight_gradient(
+        self, grad: Node, x: Node, kernel: Sequence[int], stride: Sequence[int],
+        padding: Sequence[int], dilation: Sequence[int], groups: int,
+    ) -> Node:  # fmt: skip
+        """The gradient of :meth:`conv` by its weight, [O, C / groups, *kernel]."""
+        _check_floating("conv_weight_gradient", grad, x)
+        numbers = (tuple(stride), tuple(padding), tuple(dilation), groups)
+        shape = (grad.shape[3], x.shape[3] // groups, *kernel)
+        return self.make("conv_weight_gradient", (grad, x), numbers, shape, x.dtype)
+
     def host(
         self, operator: Any, attributes: tuple, inputs: Sequence[Node], results: tuple
     ) -> list[Node]:
@@ -563,6 +602,14 @@ def _runs(dims: Sequence[int], shape: Sequence[int]) -> list[tuple[int, ...]]:
         else:
             runs.append([d])
     return [tuple(run) for run in runs]
+
+
+def _check_floating(name: str, a: Node, b: Node) -> None:
+    """Raises NotNative unless images can be convolved."""
+    if a.dtype is not b.dtype or a.dtype not in (dtypes.float32, dtypes.float64):
+        raise NotNative(f"{name} of {a.dtype.name} and {b.dtype.name}")
+    if 0 in (*a.shape, *b.shape):
+        raise NotNative(f"{name} of nothing")
 
 
 _FOR_TRUTH = frozenset(["and", "or", "xor", "not", "eq", "ne"])

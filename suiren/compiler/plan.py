@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from suiren.compiler.codegen import loops, products, scatter
+from suiren.compiler.codegen import convolution, loops, products, scatter
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.fuse import ORDERED, Fusion, Group
 from suiren.compiler.graph import Graph, Node
@@ -58,6 +58,10 @@ class Plan:
             return
         if first.op in ORDERED:
             made = scatter.kernels(group, target)
+        elif first.op == "correlate":
+            made = convolution.sums(group, target)
+        elif group.product and group.product.op == "convolve":
+            made = convolution.kernels(group, target)
         elif group.product:
             made = products.kernels(group, target)
         else:

@@ -18,6 +18,7 @@ import numpy as np
 from suiren.compiler import machine_code, memory, runtime
 from suiren.compiler.fuse import Fusion
 from suiren.compiler.graph import Graph, Node
+from suiren.compiler.layout import lay_out
 from suiren.compiler.lower import lower
 from suiren.compiler.memory import arena, pool
 from suiren.compiler.plan import Plan
@@ -37,7 +38,7 @@ class NativeProgram:
     run_steps = staticmethod(runtime.run)  # who takes the time of kernels sets another one
 
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
-        self.graph: Graph = lower(entries, input_keys, wanted)
+        self.graph: Graph = lay_out(lower(entries, input_keys, wanted), host())
         self.graph.checks = list(dict.fromkeys(map(_without_reshape, self.graph.checks)))
         # an output in another shape is the same memory
         self.shapes = [node.shape for node in self.graph.outputs]

@@ -7,6 +7,7 @@ Source: PyTorch's torch.nn.functional page, "Convolution functions".
 
 from __future__ import annotations
 
+from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.interpreter import convolution as kernels
 from suiren.operator import composite, operator
@@ -38,6 +39,25 @@ class _convolution:
         return kernels.convolution(
             input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
         )
+
+    def decompose(
+        g, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
+    ):
+        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        kind, x, w = input.dtype, _channels_last(g, input), _lowered_weight(weight)
+        if transposed:
+            spatial = kernels.convolution_output_shape(
+                input.shape, weight.shape, stride, padding, dilation, True, output_padding, groups
+            )[2:]
+            spatial = (1,) * (2 - len(spatial)) + tuple(spatial)
+            found = g.conv_input_gradient(x, w, spatial, *numbers)
+        else:
+            found = g.conv(x, w, *numbers)
+        found = _channels_first(found, input.ndim)
+        if bias is not None:
+            ones = (1,) * (input.ndim - 2)
+            found = found + _wide(bias).reshape(1, bias.shape[0], *ones)
+        return found.cast(kind)
 
     def grad_input(
         grad, input_meta, weight, stride, padding, dilation, transposed, output_padding, groups
@@ -91,6 +111,19 @@ class _by_input:
             output_padding, groups,
         )  # fmt: skip
 
+    def decompose(
+        g, grad_output, weight, input_shape, stride, padding, dilation, transposed,
+        output_padding, groups,
+    ):  # fmt: skip
+        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        grad, w = _channels_last(g, grad_output), _lowered_weight(weight)
+        if transposed:
+            found = g.conv(grad, w, *numbers)
+        else:
+            spatial = (1,) * (4 - len(input_shape)) + tuple(input_shape[2:])
+            found = g.conv_input_gradient(grad, w, spatial, *numbers)
+        return _channels_first(found, grad_output.ndim).cast(grad_output.dtype)
+
     def grad_grad_output(
         grad, weight, stride, padding, dilation, transposed, output_padding, groups
     ):
@@ -126,6 +159,18 @@ class _by_weight:
             output_padding, groups,
         )  # fmt: skip
 
+    def decompose(
+        g, grad_output, input, weight_shape, stride, padding, dilation, transposed,
+        output_padding, groups,
+    ):  # fmt: skip
+        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        grad, x = _channels_last(g, grad_output), _channels_last(g, input)
+        if transposed:
+            grad, x = x, grad
+        kernel = (1,) * (4 - len(weight_shape)) + tuple(weight_shape[2:])
+        found = g.conv_weight_gradient(grad, x, kernel, *numbers)
+        return found.reshape(*weight_shape).cast(input.dtype)
+
     def grad_grad_output(
         grad, input, stride, padding, dilation, transposed, output_padding, groups
     ):
@@ -138,6 +183,39 @@ class _by_weight:
     ):  # fmt: skip
         numbers = (stride, padding, dilation, transposed, output_padding, groups)
         return _by_input(conj(grad_output), grad, input_meta.shape, *numbers)
+
+
+# ---- lowering: images channels-last, one dimension as two
+
+
+def _wide(x):
+    return x.cast(dtypes.float32) if x.dtype.is_half else x
+
+
+def _lowered_numbers(g, stride, padding, dilation, groups):
+    if len(stride) > 2:
+        raise g.NotNative("convolution over three dimensions")
+    more = 2 - len(stride)
+    return (1,) * more + stride, (0,) * more + padding, (1,) * more + dilation, groups
+
+
+def _channels_last(g, x):
+    x = _wide(x)
+    if x.ndim == 3:
+        x = x.permute(0, 2, 1)
+        return x.reshape(x.shape[0], 1, *x.shape[1:])
+    return x.permute(0, 2, 3, 1)
+
+
+def _channels_first(x, ndim: int):
+    if ndim == 3:
+        return x.reshape(x.shape[0], *x.shape[2:]).permute(0, 2, 1)
+    return x.permute(0, 3, 1, 2)
+
+
+def _lowered_weight(w):
+    w = _wide(w)
+    return w if w.ndim == 4 else w.reshape(*w.shape[:2], 1, w.shape[2])
 
 
 # ---- what users call

@@ -11,7 +11,7 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.values import Writer
-from suiren.compiler.fuse import Group, product_operands
+from suiren.compiler.fuse import Group, base_of, product_operands
 from suiren.compiler.fuse import Operand as View
 from suiren.compiler.graph import Node
 from suiren.compiler.target import Target
@@ -26,6 +26,8 @@ def operands(group: Group) -> tuple[Node, ...]:
     """The arrays that the group's product multiplies: they lie in memory."""
     if group.product is None:
         return ()
+    if group.product.op != "matmul":
+        return tuple([base_of(x) for x in group.product.inputs])
     _, a, b = product_operands(group.product)
     return a.base, b.base
 
@@ -48,7 +50,7 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
         a=_matrix(a, slot), b=_matrix(b, slot),
         compute="double" if node.dtype is dtypes.float64 else "float",
     )  # fmt: skip
-    epilogue = _Epilogue(group, slot, batch)
+    epilogue = Epilogue(group, slot, batch)
     for key in epilogue.prepare(target):
         slot(key)
     first_scratch = len(keys)
@@ -71,7 +73,7 @@ def _matrix(x: View, slot: Any) -> matmul.Matrix:
     return matmul.Matrix(slot(x.base), x.offset, x.row, x.column, x.batch, kind)
 
 
-class _Epilogue:
+class Epilogue:
     """Writes what becomes of the product's elements."""
 
     def __init__(self, group: Group, slot: Any, batch: tuple[int, ...]):
@@ -138,4 +140,4 @@ class _Epilogue:
         return found[::-1]
 
 
-__all__ = ["kernels", "operands"]
+__all__ = ["Epilogue", "kernels", "operands"]

@@ -1,0 +1,298 @@
+"""Convolutions of a graph turned into what code is generated for.
+
+The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
+``conv_weight_gradient``. Here, where the machine is known, they become
+
+``convolve``   the direct kernel: inputs are an image [N, H, W, C] and a weight packed in the order
+               in which the kernel reads it. The input gradient is one too, of the gradient with
+               the flipped weight; with strides, each *phase* of the result has taps of its own;
+``correlate``  sums of products over all places, for the gradient by the weight, in several parts
+               of the batch, which elementwise additions put together;
+``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
+elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
+
+Packing weights and unpacking their gradients is movement of the graph, so that it fuses with what
+comes before and after. Layout and tiling follow "Anatomy of High-Performance Deep Learning
+Convolutions on SIMD Architectures" (Georganas et al., 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from suiren.compiler.graph import Graph, Node
+from suiren.compiler.images import interleaved, shifted, spread
+from suiren.compiler.target import Target
+
+PARTS = 16  # of the batch, each with a sum of its own
+PART_BYTES = 2 << 20  # that these sums may take together
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial dimension: which places of the image meet which taps of the kernel.
+
+    Result ``first + step * i`` (i < count) is the sum over t < taps of the image at
+    ``stride * i + offset + tap_step * t`` (zero outside ``size``) times the weight's tap
+    ``weight_first + weight_step * t``.
+    """
+
+    size: int
+    count: int
+    stride: int
+    taps: int
+    offset: int
+    tap_step: int
+    first: int = 0
+    step: int = 1
+    weight_first: int = 0
+    weight_step: int = 1
+
+    @property
+    def span(self) -> int:
+        """How many places of the image the taps of one result reach over."""
+        return (self.taps - 1) * self.tap_step + 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """Channels that are taken together: of the image, and of the result (vectors of lanes)."""
+
+    channels: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Channels of the result in a block."""
+        return self.vectors * self.lanes
+
+
+def forward_axes(x: Node, node: Node, w: Node, attributes: tuple) -> list[Axis]:
+    """The axes of a convolution of x with result ``node``."""
+    stride, padding, dilation, _ = attributes
+    return [
+        Axis(x.shape[1 + a], node.shape[1 + a], stride[a], w.shape[2 + a], -padding[a], dilation[a])
+        for a in (0, 1)
+    ]
+
+
+def gradient_axis(size: int, given: int, taps: int, s: int, p: int, d: int) -> tuple[Axis, ...]:
+    """The phases of an input gradient of ``size`` places, from ``given`` of the result.
+
+    Taps are counted in the flipped weight.
+    """
+    phases = []
+    for first in range(min(s, size)):
+        base = first + p - d * (taps - 1)
+        own = [t for t in range(taps) if (base + d * t) % s == 0]
+        step = s // gcd(s, d)
+        phases.append(
+            Axis(
+                given, -(-(size - first) // s), 1, len(own),
+                (base + d * own[0]) // s if own else 0, d * step // s,
+                first, s, own[0] if own else 0, step,
+            )
+        )  # fmt: skip
+    return tuple(phases)
+
+
+# ---- blocks
+
+
+def choose_channels(count: int) -> int:
+    """How many channels of an image lie together."""
+    if count <= 16:
+        return count
+    if count % 16 == 0:
+        return 16
+    for size in (14, 15, 13, 12, 18, 20, 11, 10, 17, 19, 21, 22, 9, 8):
+        if count % size == 0:
+            return size
+    return 16
+
+
+def choose_vectors(count: int, lanes: int, registers: int) -> int:
+    """How many vectors of result channels the tile has: little waste, few loads."""
+    best, found = None, 1
+    for vectors in (2, 1, 3, 4):
+        pixels = min((registers - 1 - vectors) // vectors, 28)
+        if pixels < 1:
+            continue
+        blocks = -(-count // (vectors * lanes))
+        cost = blocks * (max(pixels * vectors, pixels + vectors) + 0.2 * (pixels + vectors)) / pixels
+        if best is None or cost < best * 0.99:
+            best, found = cost, vectors
+    return found
+
+
+def _block(channels: int, results: int, kind: Any, target: Target) -> Block:
+    lanes = target.lanes(kind.itemsize)
+    return Block(
+        choose_channels(channels), choose_vectors(results, lanes, target.vector_registers), lanes
+    )
+
+
+def _packed(g: Graph, w: Node, groups: int, block: Block) -> Node:
+    """[G, blocks of O, blocks of C, KH, KW, channels, columns] of the weight [G O, C, KH, KW]."""
+    o, c, kh, kw = w.shape[0] // groups, *w.shape[1:]
+    blocks, parts = -(-o // block.columns), -(-c // block.channels)
+    w = g.reshape(w, (groups, o, c, kh, kw))
+    more = ((0, 0), (0, blocks * block.columns - o), (0, parts * block.channels - c))
+    w = g.pad(w, (*more, (0, 0), (0, 0)))
+    w = g.reshape(w, (groups, blocks, block.columns, parts, block.channels, kh, kw))
+    return g.permute(w, (0, 1, 3, 5, 6, 4, 2))
+
+
+# ---- the three operations
+
+
+def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
+    """What ``node``, a ``conv``, becomes; x and w are its operands in the new graph."""
+    stride, padding, dilation, groups = node.attributes
+    o, c, kh, kw = w.shape
+    n, oh, ow, _ = node.shape
+    if groups == 1 and kh == kw == 1 and padding == (0, 0):
+        x = _strided(g, x, stride, (oh, ow))
+        return g.matmul(x, g.expand(g.permute(g.reshape(w, (o, c)), (1, 0)), (n, oh, c, o)))
+    if groups == 1 and _covers(x.shape, w.shape, padding, dilation):
+        flat = g.reshape(g.permute(w, (2, 3, 1, 0)), (kh * kw * c, o))
+        return g.reshape(g.matmul(g.reshape(x, (n, kh * kw * c)), flat), node.shape)
+    rows, columns = forward_axes(x, node, w, node.attributes)
+    if c == 1 and o == groups:
+        return _depthwise(g, x, w, rows, columns)
+    block = _block(c, o // groups, x.dtype, target)
+    numbers = ((rows,), (columns,), groups, c, o // groups, block)
+    packed = _packed(g, w, groups, block)
+    return g.make("convolve", (x, packed), numbers, node.shape, x.dtype)
+
+
+def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) -> Node:
+    """What a ``conv_input_gradient`` becomes."""
+    stride, padding, dilation, groups = node.attributes
+    o, c, kh, kw = w.shape
+    n, h, width, _ = node.shape
+    if groups == 1 and kh == kw == 1 and padding == (0, 0):
+        w2 = g.expand(g.reshape(w, (o, c)), (*grad.shape[:2], o, c))
+        return spread(g, g.matmul(grad, w2), stride, (h, width))
+    if groups == 1 and grad.shape[1:3] == (1, 1) and _covers(node.shape, w.shape, padding, dilation):
+        flat = g.reshape(g.permute(w, (0, 2, 3, 1)), (o, kh * kw * c))
+        return g.reshape(g.matmul(g.reshape(grad, (n, o)), flat), node.shape)
+    rows, columns = (
+        gradient_axis(size, grad.shape[1 + a], w.shape[2 + a], stride[a], padding[a], dilation[a])
+        for a, size in enumerate((h, width))
+    )
+    if c == 1 and o == groups:
+        flipped = _flipped(g, w)
+        parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
+        return interleaved(g, parts, (h, width), 1)
+    # result and image change places; the taps are turned round
+    own = g.permute(g.reshape(w, (groups, o // groups, c, kh, kw)), (0, 2, 1, 3, 4))
+    own = _flipped(g, g.reshape(own, (groups * c, o // groups, kh, kw)))
+    block = _block(o // groups, c, grad.dtype, target)
+    numbers = (rows, columns, groups, o // groups, c, block)
+    packed = _packed(g, own, groups, block)
+    return g.make("convolve", (grad, packed), numbers, node.shape, grad.dtype)
+
+
+def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -> Node:
+    """What a ``conv_weight_gradient`` becomes."""
+    stride, padding, dilation, groups = node.attributes
+    o, c, kh, kw = node.shape
+    n, oh, ow, _ = grad.shape
+    if groups == 1 and kh == kw == 1 and padding == (0, 0):
+        x = _strided(g, x, stride, (oh, ow))
+        pixels = n * oh * ow
+        left = g.permute(g.reshape(grad, (pixels, o)), (1, 0))
+        return g.reshape(g.matmul(left, g.reshape(x, (pixels, c))), node.shape)
+    if groups == 1 and (oh, ow) == (1, 1) and _covers(x.shape, node.shape, padding, dilation):
+        left = g.permute(g.reshape(grad, (n, o)), (1, 0))
+        found = g.matmul(left, g.reshape(x, (n, kh * kw * c)))
+        return g.permute(g.reshape(found, (o, kh, kw, c)), (0, 3, 1, 2))
+    rows, columns = forward_axes(x, grad, node, node.attributes)
+    if c == 1 and o == groups:
+        found = g.concat(
+            [
+                g.reshape(g.reduce("sum", grad * part, (0, 1, 2)), (o, 1))
+                for part in _shifted(g, x, rows, columns)
+            ],
+            1,
+        )
+        return g.reshape(found, node.shape)
+    own = o // groups
+    block = _block(c, own, x.dtype, target)
+    size = node.numel * x.dtype.itemsize
+    parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
+    blocks = -(-c // block.channels)
+    shape = (parts, groups, blocks, kh, kw, block.channels, own)
+    numbers = (rows, columns, groups, c, own, block)
+    sums = g.make("correlate", (grad, x), numbers, shape, x.dtype)
+    total = _part(g, sums, 0)
+    for i in range(1, parts):
+        total = total + _part(g, sums, i)
+    total = g.permute(total, (0, 5, 1, 4, 2, 3))
+    total = g.reshape(total, (groups, own, blocks * block.channels, kh, kw))
+    total = g.slice(total, [(0, size, 1) for size in (groups, own, c, kh, kw)])
+    return g.reshape(total, node.shape)
+
+
+def _part(g: Graph, x: Node, i: int) -> Node:
+    ranges = [(i, 1, 1), *[(0, size, 1) for size in x.shape[1:]]]
+    return g.reshape(g.slice(x, ranges), x.shape[1:])
+
+
+def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:
+    """Whether the kernel has the size of the image, so that there is one place for it."""
+    return image[1:3] == weight[2:] and padding == (0, 0) and dilation == (1, 1)
+
+
+def _flipped(g: Graph, w: Node) -> Node:
+    return g.slice(
+        w, [(0, n, 1) for n in w.shape[:2]] + [(n - 1, n, -1 if n > 1 else 1) for n in w.shape[2:]]
+    )
+
+
+# ---- images moved
+
+
+def _strided(g: Graph, x: Node, stride: Sequence[int], spatial: Sequence[int]) -> Node:
+    n, _, _, c = x.shape
+    return g.slice(
+        x, [(0, n, 1), (0, spatial[0], stride[0]), (0, spatial[1], stride[1]), (0, c, 1)]
+    )
+
+
+def _shifted(g: Graph, x: Node, rows: Axis, columns: Axis) -> list[Node]:
+    """The image as each tap sees it."""
+    return [
+        shifted(
+            g, x, (1, 2),
+            [
+                (axis.offset + axis.tap_step * t, axis.count, axis.stride)
+                for axis, t in ((rows, i), (columns, j))
+            ],
+        )
+        for i in range(rows.taps)
+        for j in range(columns.taps)
+    ]  # fmt: skip
+
+
+def _depthwise(g: Graph, x: Node, w: Node, rows: Axis, columns: Axis) -> Node:
+    """Each channel with a kernel of its own."""
+    channels = x.shape[3]
+    shape = (x.shape[0], rows.count, columns.count, channels)
+    total = None
+    images = iter(_shifted(g, x, rows, columns))
+    for i in range(rows.taps):
+        for j in range(columns.taps):
+            tap = (
+                (rows.weight_first + rows.weight_step * i, 1, 1),
+                (columns.weight_first + columns.weight_step * j, 1, 1),
+            )
+            factor = g.reshape(g.slice(w, [(0, channels, 1), (0, 1, 1), *tap]), (1, 1, 1, channels))
+            term = next(images) * factor
+            total = term if total is None else total + term
+    return g.full(shape, 0, x.dtype) if total is None else total

@@ -1,0 +1,69 @@
+"""Images moved about, as nodes of a graph: parts shifted and strided, phases put together.
+
+What convolutions and pooling windows are written with. ``g`` is the graph; images have their two
+spatial dimensions anywhere, side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def spread(g: Any, x: Any, stride: Sequence[int], spatial: Sequence[int]) -> Any:
+    """The places of x ``stride`` apart in a larger image of zeros."""
+    if tuple(stride) == (1, 1):
+        return x
+    n, h, w, c = x.shape
+    x = g.reshape(x, (n, h, 1, w, 1, c))
+    none = (0, 0)
+    x = g.pad(x, (none, none, (0, stride[0] - 1), none, (0, stride[1] - 1), none))
+    return fitted(g, g.reshape(x, (n, h * stride[0], w * stride[1], c)), (n, *spatial, c))
+
+
+def fitted(g: Any, x: Any, shape: Sequence[int]) -> Any:
+    """Cut or filled with zeros at the ends of dimensions."""
+    x = g.slice(x, [(0, min(a, b), 1) for a, b in zip(x.shape, shape, strict=True)])
+    return g.pad(x, [(0, b - a) for a, b in zip(x.shape, shape, strict=True)])
+
+
+def shifted(g: Any, x: Any, dims: Sequence[int], axes: Sequence[Any], value: Any = 0) -> Any:
+    """Part of x along ``dims``: (first, count, step) for each, filled where it is outside."""
+    sides, ranges = [(0, 0)] * x.ndim, [(0, n, 1) for n in x.shape]
+    for dim, (first, count, step) in zip(dims, axes, strict=True):
+        before = max(0, -first)
+        sides[dim] = (before, max(0, first + (count - 1) * step + 1 - x.shape[dim]))
+        ranges[dim] = (first + before, count, step)
+    return g.slice(g.pad(x, sides, value), ranges)
+
+
+def interleaved(
+    g: Any, parts: Sequence[Sequence[Any]], spatial: Sequence[int], dim: int
+) -> Any:
+    """The image of which ``parts[a][b]`` has each so many-th row from a, and column from b.
+
+    The two spatial dimensions begin at ``dim``.
+    """
+    if len(parts) == len(parts[0]) == 1:
+        return parts[0][0]
+    first = parts[0][0]
+    high, wide = first.shape[dim : dim + 2]
+    before, after = first.shape[:dim], first.shape[dim + 2 :]
+    down, across = len(parts), len(parts[0])
+    shape = (*before, high, down, wide, across, *after)
+
+    def chosen(which: int, count: int, make: Callable[[int], Any]) -> Any:
+        found = make(count - 1)
+        phase = g.iota(shape, which) if count > 1 else None
+        for i in range(count - 2, -1, -1):
+            assert phase is not None
+            found = g.where(phase.eq(i), make(i), found)
+        return found
+
+    def phase(a: int, b: int) -> Any:
+        part = fitted(g, parts[a][b], (*before, high, wide, *after))
+        return g.expand(g.reshape(part, (*before, high, 1, wide, 1, *after)), shape)
+
+    found = chosen(dim + 1, down, lambda a: chosen(dim + 3, across, lambda b: phase(a, b)))
+    found = g.reshape(found, (*before, high * down, wide * across, *after))
+    return fitted(g, found, (*before, *spatial, *after))
