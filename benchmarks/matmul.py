@@ -1,6 +1,6 @@
 """Matrix products: the compiler's kernels beside torch.matmul, on all threads.
 
-    python benchmarks/matmul.py [--smoke] [names ...]
+    python benchmarks/matmul.py [--smoke]
 
 Suiren's side is the kernels alone, without the way there (tracing, dispatch): what remains is a
 call of the native runtime. The shapes: squares; a layer of an MLP and its gradients; the layers of
@@ -57,9 +57,6 @@ SHAPES = {
     "dot": ((), 1, 1000000, 1, ""),
     "long k": ((), 16, 100000, 16, "b"),
 }
-# A command line of names (or beginnings of names) chooses among them.
-WISHES = [word for word in sys.argv[1:] if not word.startswith("--") and word not in
-          ("torch", "suiren")]  # fmt: skip
 
 
 def operands(shape: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +76,6 @@ def work(library: object, smoke: bool) -> dict[str, float]:
     """Seconds of each product."""
     times = {}
     for name, shape in SHAPES.items():
-        if WISHES and not any(name.startswith(wish) for wish in WISHES):
-            continue
         call = product(library, *operands(shape))
         call()
         start = time.perf_counter()
@@ -110,5 +105,4 @@ def product(library, a: np.ndarray, b: np.ndarray):
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in WISHES] + WISHES
     sidebyside.main(work)
