@@ -129,7 +129,8 @@ class Generator:
                 continue
             try:
                 found = step(self)
-            except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+            except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError,
+                    ZeroDivisionError) as error:
                 if "compile" in type(error).__name__.lower():
                     raise
                 continue
@@ -203,6 +204,8 @@ def unary(g, name):
         x = x.nan_to_num()
     if name == "exp":
         x = x.clamp(max=4)
+    if name in ("sin", "cos"):  # of large numbers they tell nothing
+        x = x.clamp(-9, 9)
     return getattr(suiren, name)(x)
 
 

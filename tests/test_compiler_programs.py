@@ -153,3 +153,13 @@ def test_doubles_are_rounded_once_to_float16():
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(found, x.astype(np.float16))
     assert not host_operators(made)
+
+
+def test_a_root_that_another_one_needs_still_names_what_it_reads():
+    x, scale = values(8), suiren.tensor(0.7, dtype=suiren.float64)
+    with compiling():
+        y = (x.double() * scale).exp() / 3
+        z = y + x.double().tanh()
+        total, other = z.sum(), (y * z).sum()
+        del z
+        assert np.isfinite([y.sum().item(), total.item(), other.item()]).all()

@@ -490,7 +490,7 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
             todo = [(root, index[root])]
         while todo:
             node, at = todo.pop()
-            if (node, at) in seen:
+            if (node, at) in seen and node is not root:
                 continue
             seen.add((node, at))
             flat = None

@@ -485,7 +485,7 @@ class Graph:
             self.check_range(index, 0, base.shape[dim])
         if not values.numel:
             return base
-        index, values = self._stored(index), self._stored(values)
+        base, index, values = map(self._stored, (base, index, values))
         return self.make("scatter", (base, index, values), (how, dim), base.shape, base.dtype)
 
     def scatter_add(self, base: Node, index: Node, values: Node, dim: int) -> Node:
@@ -504,7 +504,7 @@ class Graph:
             self.check_range(index, 0, base.shape[dim])
         if not values.numel:
             return base
-        index, values = self._stored(index), self._stored(values)
+        base, index, values = map(self._stored, (base, index, values))
         return self.make("scatter_along", (base, index, values), (how, dim), base.shape, base.dtype)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:
@@ -513,7 +513,7 @@ class Graph:
             return x
         if x.dtype.is_half:
             raise NotNative(f"scan of {x.dtype.name}")
-        return self.make("scan", (x,), (kind, dim), x.shape, x.dtype)
+        return self.make("scan", (self._stored(x),), (kind, dim), x.shape, x.dtype)
 
     def _stored(self, x: Node) -> Node:
         """The array, which is going to be read from memory: constants are not there by themselves."""
