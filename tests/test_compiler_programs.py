@@ -163,3 +163,21 @@ def test_a_root_that_another_one_needs_still_names_what_it_reads():
         total, other = z.sum(), (y * z).sum()
         del z
         assert np.isfinite([y.sum().item(), total.item(), other.item()]).all()
+
+
+@pytest.mark.parametrize(
+    "shape, dims",
+    [((1 << 18, 2), 0), ((1 << 20,), 0), ((1 << 19, 2), (0, 1)), ((2, 1 << 18), 1),
+     ((1 << 17, 3, 3), (0, 2)), ((3, 1 << 17, 2), 1), ((1 << 16, 40), 1)],
+)  # fmt: skip
+def test_long_sums_round_little(shape, dims):
+    # one after the other would be off by 1 %: 2 ** 24 has no room for 0.1
+    x = suiren.full(shape, 0.1)
+    with compiling() as made:
+        found = x.add(0).sum(dims)
+        wanted = np.float64(np.float32(0.1)) * x.numel() / found.numel()
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=4e-6)
+        ones = suiren.ones(shape[0])
+        sums = (x.reshape(shape[0], -1) * ones[:, None]).sum(1).sum()
+        assert sums.item() == pytest.approx(np.float64(np.float32(0.1)) * x.numel(), rel=4e-6)
+    assert not host_operators(made)

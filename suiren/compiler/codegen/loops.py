@@ -9,7 +9,7 @@ tasks' results in order: the split is by shape, so the bits do not depend on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -79,6 +79,7 @@ class LoopNest:
         self.work = self._work()
         self._divide()
         self.accumulators: dict[tuple[Node, int], Variable] = {}
+        self.totals: dict[tuple[Node, int], Variable] = {}
         self.blocks: dict[Node, Operand] = {}  # columns of the present block of rows
         self.kept_terms: dict[int, tuple[Operand, int]] = {}
         self.walking = 0  # the level of the present walk of a row
@@ -248,7 +249,6 @@ class LoopNest:
             with b.loop(begin, end) as row:
                 self._one_row(row, first)
             return
-        # Thousands of numbers added one after the other lose digits: blocks of them are added.
         blocks = {
             r.node: b.stack(arithmetic.STORED[r.node.dtype], self.inside) for r in self._columns()
         }
@@ -258,13 +258,15 @@ class LoopNest:
             with b.loop(start, b.imin(b.iadd(start, BLOCK), end)) as row:
                 self._one_row(row, first)
             self.blocks = {}
+            self._settle(self.late)
             self._every_column(lambda root: self._add_to_column(root, blocks[root.node]))
 
     def _in_blocks(self) -> bool:
         columns = self._columns()
         rows = self.row_count // self.kept if self.kept > 1 else self.chunk
         bytes_ = sum(self.inside * r.node.dtype.itemsize for r in columns)
-        return bool(columns) and rows > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
+        settled = any(self._is_settled(r) for r in self.late)
+        return (bool(columns) or settled) and rows > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
 
     def _one_row(self, row: Int, first: int) -> None:
         self._decode(row, first, self.rows)
@@ -274,6 +276,8 @@ class LoopNest:
                 self.writer.enter_walk()
             self._row_values(level)
             self._walk(level)
+        if self.inside >= 8 * UNROLL * max(1, self.width):  # else after some rows
+            self._settle([r for r in self.late if r.full])
 
     def _row_values(self, level: int) -> None:
         """What is computed once a row: roots of rows, and late reductions of such values."""
@@ -307,12 +311,10 @@ class LoopNest:
         late = [r for r in self.late if r.full and self._level(r) == level]
         if not (stores or inner or late):
             return
+        unroll = self._unroll(level)
+        many = self.inside > 2 * BLOCK * unroll * max(1, self.width)
         for root in inner:
-            for u in range(self._unroll(level)):
-                start = arithmetic.constant(
-                    self.b, root.node.dtype, neutral(root.node), self.width
-                )
-                self.accumulators[root.node, u] = self.b.variable(start)
+            self._accumulators(root, unroll, self.width, many)
 
         def place(u: int) -> None:
             self._place(level, stores, inner, late, u)
@@ -321,7 +323,7 @@ class LoopNest:
             self.writer.enter_place(0, None)
             place(0)
         else:
-            self._inner_loops(self.rows, place, self._unroll(level))
+            self._inner_loops(self.rows, place, unroll, [*inner, *late])
         self._finish_inner(inner, level)
 
     def _unroll(self, level: int) -> int:
@@ -332,24 +334,37 @@ class LoopNest:
         few = len(self.resolver.terms) < 40
         return UNROLL if few and n >= 2 * UNROLL * self.width else 1
 
-    def _inner_loops(self, v: int, place: Any, unroll: int) -> None:
+    def _inner_loops(self, v: int, place: Any, unroll: int, sums: Sequence[Root] = ()) -> None:
         if v < len(self.sizes) - 1:
             with self.b.loop(0, self.sizes[v]) as i:
                 self.writer.variables[v] = i
-                self._inner_loops(v + 1, place, unroll)
+                self._inner_loops(v + 1, place, unroll, sums)
+                self._settle(sums)
             return
-        self._vectors(0, self.sizes[v], place, unroll)
+        self._vectors(0, self.sizes[v], place, unroll, sums)
 
-    def _vectors(self, begin: Int, end: Int, place: Any, unroll: int) -> None:
+    def _vectors(
+        self, begin: Int, end: Int, place: Any, unroll: int, sums: Sequence[Root] = ()
+    ) -> None:
         """The last variable from begin (a multiple of the lanes) to end, by vectors."""
         b, writer, w = self.b, self.writer, self.width
         count = b.isub(end, begin)
-        if unroll > 1:
-            whole = b.iadd(begin, b.imul(b.idiv(count, w * unroll), w * unroll))
-            with b.loop(begin, whole, w * unroll) as i:
+
+        def run(first: Int, last: Int) -> None:
+            with b.loop(first, last, w * unroll) as i:
                 for u in range(unroll):
                     writer.enter_place(b.iadd(i, u * w), None)
                     place(u)
+
+        if unroll > 1:
+            whole = b.iadd(begin, b.imul(b.idiv(count, w * unroll), w * unroll))
+            block = BLOCK * w * unroll
+            if self.sizes[-1] > 2 * block and any(self._is_settled(r) for r in sums):
+                with b.loop(begin, whole, block) as start:
+                    run(start, b.imin(b.iadd(start, block), whole))
+                    self._settle(sums)
+            else:
+                run(begin, whole)
             begin = whole
         rest = b.iadd(begin, b.imul(b.idiv(b.isub(end, begin), w), w))
         if not (isinstance(rest, int) and isinstance(begin, int) and rest == begin):
@@ -418,10 +433,33 @@ class LoopNest:
 
     def _gathered(self, root: Root, unroll: int) -> Operand:
         """The accumulators of a reduction along vectors, joined to one number."""
-        parts = [self.accumulators[root.node, u].get() for u in range(unroll)]
+        self._settle([root])
+        found = self.totals if self._is_settled(root) else self.accumulators
+        parts = [found[root.node, u].get() for u in range(unroll)]
         while len(parts) > 1:
             parts = [self._join(root.node, a, x) for a, x in zip(parts[::2], parts[1::2], strict=True)]
         return horizontal(self.b, root.node.attributes[0], root.node.dtype, parts[0])
+
+    # Thousands of numbers added one after the other lose digits: sums are added up in blocks, and
+    # each is settled, added to its total, when a block is over.
+
+    def _accumulators(self, root: Root, unroll: int, width: int, many: bool) -> None:
+        start = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), width)
+        is_float = root.node.dtype.category >= dtypes.FLOATING
+        for u in range(unroll):
+            self.accumulators[root.node, u] = self.b.variable(start)
+            if many and is_float and root.node.attributes[0] == "sum":
+                self.totals[root.node, u] = self.b.variable(start)
+
+    def _is_settled(self, root: Root) -> bool:
+        return (root.node, 0) in self.totals
+
+    def _settle(self, roots: Sequence[Root]) -> None:
+        for (node, u), total in self.totals.items():
+            if any(root.node is node for root in roots):
+                part = self.accumulators[node, u]
+                total.set(self._join(node, total.get(), part.get()))
+                part.set(arithmetic.constant(self.b, node.dtype, 0, lanes(part.type)))
 
     # ---- late reductions
 
@@ -429,10 +467,11 @@ class LoopNest:
         for root in self.late:
             if _after(root.node) > 1:
                 continue
-            width = self.width if root.full else 0
-            start = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), width)
-            for u in range(UNROLL if root.full else 1):
-                self.accumulators[root.node, u] = self.b.variable(start)
+            unroll, width = (UNROLL, self.width) if root.full else (1, 0)
+            rows = self.row_count // self.kept if self.kept > 1 else self.chunk
+            count = rows if self.flat else rows * (self.inside if root.full else 1)
+            many = count > 2 * BLOCK * unroll * max(1, width)
+            self._accumulators(root, unroll, width, many)
 
     def _end_totals(self) -> None:
         for root in self.late:
@@ -576,7 +615,7 @@ class LoopNest:
         def place(u: int) -> None:
             self._place(0, stores, [], late, u)
 
-        self._vectors(begin, end, place, self._unroll(0) if late else 1)
+        self._vectors(begin, end, place, self._unroll(0) if late else 1, late)
 
 
 def _after(node: Node) -> int:
