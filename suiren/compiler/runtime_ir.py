@@ -32,8 +32,8 @@ DONE = 128  # tasks completed since the pool was made
 BUSY = 256  # 1 while a thread uses the pool
 IDLE = 384  # how many workers sleep between runs
 WAITING = 512  # how many threads sleep at a barrier
-# Description of the current run: steps, threads, number of the first step, DONE before, timed?
-COUNT, THREADS, FIRST, BASE, TIMED = 640, 648, 656, 664, 672
+# Description of the current run: steps, threads, number of the first step, DONE before.
+COUNT, THREADS, FIRST, BASE = 640, 648, 656, 664
 # Settings, written by runtime.py, and functions of the operating system.
 SPIN, IDLE_SPIN = 768, 872  # nanoseconds of spinning before sleeping: at barriers, between runs
 LIMIT = 776  # threads wanted, the caller among them; a worker with this number or a higher one ends
@@ -353,11 +353,10 @@ result:
 ; One thread's way through the run. Thread 0 returns when all is done; the others, when there is
 ; nothing left to claim.
 define internal void @walk(ptr %pool, i64 %thread, i64 %run, i64 %count, i64 %threads, i64 %first,
-    i64 %base, i64 %timed, ptr %times) #0 {
+    i64 %base, ptr %times) #0 {
 entry:
   %caller = icmp eq i64 %thread, 0
   %stamps = icmp ne ptr %times, null
-  %timed.flag = icmp ne i64 %timed, 0
   %steps = getelementptr i8, ptr %pool, i64 $STEPS
   br label %head
 head:
@@ -380,20 +379,14 @@ read:
 valid:
   %needed.next = add i64 %needed, %tasks
   %bit = and i64 %flags, 1
-  %flagged = icmp ne i64 %bit, 0
-  %barrier = or i1 %flagged, %timed.flag
+  %barrier = icmp ne i64 %bit, 0
   br i1 %barrier, label %stop, label %go
 stop:
   call void @report(ptr %pool, i64 %own, i64 %needed)
   call void @await(ptr %pool, i64 %needed, i64 %run)
-  br i1 %stamps, label %stamp, label %go
-stamp:
-  %time = call i64 @now(ptr %pool)
-  %time.place = getelementptr i64, ptr %times, i64 %i
-  store i64 %time, ptr %time.place
   br label %go
 go:
-  %own.go = phi i64 [ %own, %valid ], [ 0, %stop ], [ 0, %stamp ]
+  %own.go = phi i64 [ %own, %valid ], [ 0, %stop ]
   %single = icmp ule i64 %tasks, 1
   br i1 %single, label %alone, label %together
 alone:
@@ -477,6 +470,7 @@ leave:
 }
 
 ; Publishes a table of at most $MAX_STEPS steps and walks it as thread 0. The pool is ours.
+; With %times, writes when it begins and when it is done; it then has one step.
 define internal void @part(ptr %pool, ptr %table, i64 %count, i64 %threads, i64 %most,
     ptr %times) #0 {
 entry:
@@ -491,7 +485,6 @@ entry:
   %done.place = getelementptr i8, ptr %pool, i64 $DONE
   %base = load atomic i64, ptr %done.place acquire, align 8
   %stamps = icmp ne ptr %times, null
-  %timed = zext i1 %stamps to i64
   %count.place = getelementptr i8, ptr %pool, i64 $COUNT
   store atomic i64 %count, ptr %count.place monotonic, align 8
   %threads.place = getelementptr i8, ptr %pool, i64 $THREADS
@@ -500,8 +493,6 @@ entry:
   store atomic i64 %first, ptr %first.place monotonic, align 8
   %base.place = getelementptr i8, ptr %pool, i64 $BASE
   store atomic i64 %base, ptr %base.place monotonic, align 8
-  %timed.place = getelementptr i8, ptr %pool, i64 $TIMED
-  store atomic i64 %timed, ptr %timed.place monotonic, align 8
   %steps = getelementptr i8, ptr %pool, i64 $STEPS
   %words = mul i64 %count, 4
   br label %copy
@@ -518,7 +509,7 @@ copied:
   %epoch.before = lshr i64 %first, $RENEW_BITS
   %epoch.after = lshr i64 %after, $RENEW_BITS
   %renew = icmp ne i64 %epoch.before, %epoch.after
-  br i1 %renew, label %renewal, label %publish
+  br i1 %renew, label %renewal, label %copied.all
 renewal:  ; no task is unclaimed now, so nobody else writes to the cells
   %before.first = sub i64 %first, 1
   %before.high = shl i64 %before.first, 32
@@ -532,7 +523,13 @@ renew.cell:
   store atomic i64 %spent, ptr %c.place monotonic, align 8
   %c.next = add i64 %c, 1
   %c.more = icmp ult i64 %c.next, $MAX_THREADS
-  br i1 %c.more, label %renew.cell, label %publish
+  br i1 %c.more, label %renew.cell, label %copied.all
+copied.all:
+  br i1 %stamps, label %stamp, label %publish
+stamp:  ; now: others may be done before this thread looks again
+  %time = call i64 @now(ptr %pool)
+  store i64 %time, ptr %times
+  br label %publish
 publish:
   %run = add i64 %old.run, 2
   store atomic i64 %run, ptr %pool seq_cst, align 8
@@ -541,11 +538,12 @@ publish:
   %wanted = call i64 @llvm.umin.i64(i64 %helpers, i64 %others)
   call void @wake_idle(ptr %pool, i64 %wanted)
   call void @walk(ptr %pool, i64 0, i64 %run, i64 %count, i64 %threads, i64 %first, i64 %base,
-                  i64 %timed, ptr %times)
+                  ptr %times)
   ret void
 }
 
-; Runs the program; 1 means that it did not and that the workers must be started first.
+; Runs the program, timed in parts of one step; 1 means that it did not and that the workers must be
+; started first.
 define internal i64 @run(ptr %pool, ptr %table, i64 %count, ptr %times) #0 {
 entry:
   br label %scan
@@ -589,13 +587,18 @@ parts:
   %empty = icmp eq i64 %left, 0
   br i1 %empty, label %release, label %part
 part:
-  %size = call i64 @llvm.umin.i64(i64 %left, i64 $MAX_STEPS)
+  %untimed = icmp eq ptr %times, null
+  %largest = select i1 %untimed, i64 $MAX_STEPS, i64 1
+  %size = call i64 @llvm.umin.i64(i64 %left, i64 %largest)
   %part.offset = mul i64 %at, $STEP_BYTES
   %part.table = getelementptr i8, ptr %table, i64 %part.offset
-  %untimed = icmp eq ptr %times, null
+  %part.tasks.place = getelementptr i8, ptr %part.table, i64 16
+  %part.tasks = load i64, ptr %part.tasks.place
+  %part.most = select i1 %untimed, i64 %most, i64 %part.tasks
   %part.times.some = getelementptr i64, ptr %times, i64 %at
   %part.times = select i1 %untimed, ptr null, ptr %part.times.some
-  call void @part(ptr %pool, ptr %part.table, i64 %size, i64 %threads, i64 %most, ptr %part.times)
+  call void @part(ptr %pool, ptr %part.table, i64 %size, i64 %threads, i64 %part.most,
+                  ptr %part.times)
   %at.next = add i64 %at, %size
   br label %parts
 release:
@@ -685,8 +688,6 @@ read:
   %first = load atomic i64, ptr %first.place monotonic, align 8
   %base.place = getelementptr i8, ptr %pool, i64 $BASE
   %base = load atomic i64, ptr %base.place monotonic, align 8
-  %timed.place = getelementptr i8, ptr %pool, i64 $TIMED
-  %timed = load atomic i64, ptr %timed.place monotonic, align 8
   fence acquire
   %current = load atomic i64, ptr %pool monotonic, align 8
   %stands = icmp eq i64 %current, %run
@@ -695,7 +696,7 @@ read:
   br i1 %joins, label %walk, label %loop
 walk:
   call void @walk(ptr %pool, i64 %thread, i64 %run, i64 %count, i64 %threads, i64 %first, i64 %base,
-                  i64 %timed, ptr null)
+                  ptr null)
   br label %loop
 end:
   ret void
