@@ -234,6 +234,8 @@ class Graph:
         self.nodes: list[Node] = []
         self.outputs: list[Node] = []
         self.checks: list[Node] = []  # truth values that must hold, else the host reports
+        # what a decomposition wants another one to know about its result
+        self.facts: dict[Node, Any] = {}
         self.source: Any = None  # what is being lowered now: shown by listings
         self._known: dict[tuple, Node] = {}
 

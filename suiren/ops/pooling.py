@@ -12,6 +12,7 @@ from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.interpreter import pooling as kernels
 from suiren.operator import composite, operator
+from suiren.ops import lowered_pooling as lowered
 from suiren.tensor import Tensor
 from suiren.trace import meta
 
@@ -64,6 +65,9 @@ class _max_gradient:
     def evaluate(grad_output, positions, shape, axes):
         return kernels.max_pool_gradient(grad_output, positions, shape, axes)
 
+    def decompose(g, grad_output, positions, shape, axes):
+        return lowered.max_gradient(g, grad_output, positions, shape, axes)
+
     def grad_grad_output(grad, positions, axes):
         return _at_positions(grad, positions, axes)
 
@@ -82,6 +86,9 @@ class _at_positions:
 
     def evaluate(input, positions, axes):
         return kernels.gather_positions(input, positions, axes)
+
+    def decompose(g, input, positions, axes):
+        return lowered.at_positions(g, input, positions, axes)
 
     def grad_input(grad, positions, input_meta, axes):
         return _max_gradient(grad, positions, input_meta.shape, axes)
@@ -110,6 +117,9 @@ def _define_max_pool(axes: int):
         def evaluate(input, kernel, stride, padding, dilation, ceil_mode):
             return kernels.max_pool(input, kernel, stride, padding, dilation, ceil_mode)
 
+        def decompose(g, input, kernel, stride, padding, dilation, ceil_mode):
+            return _lowered_max(g, input, kernel, stride, padding, dilation, ceil_mode)
+
         def grad_input(grad, result1, input_meta):
             return _max_gradient(grad, result1, input_meta.shape, axes)
 
@@ -131,6 +141,16 @@ class _max_pool:
 
     def evaluate(input, kernel, stride, padding, dilation, ceil_mode):
         return kernels.max_pool(input, kernel, stride, padding, dilation, ceil_mode, False)[0]
+
+    def decompose(g, input, kernel, stride, padding, dilation, ceil_mode):
+        return _lowered_max(g, input, kernel, stride, padding, dilation, ceil_mode)[0]
+
+
+def _lowered_max(g, input, kernel, stride, padding, dilation, ceil_mode):
+    sizes = kernels.pool_output_size(
+        input.shape[-len(kernel) :], kernel, stride, padding, dilation, ceil_mode
+    )
+    return lowered.max_pool(g, input, sizes, kernel, stride, padding, dilation)
 
 
 _WITH_INDICES = {2: _define_max_pool(2), 3: _define_max_pool(3)}
@@ -218,6 +238,14 @@ def _define_avg_pool(axes: int):
                 input, kernel, stride, padding, ceil_mode, include_pad, divisor
             )
 
+        def decompose(g, input, kernel, stride, padding, ceil_mode, include_pad, divisor):
+            sizes = kernels.pool_output_size(
+                input.shape[-axes:], kernel, stride, padding, None, ceil_mode
+            )
+            return lowered.avg_pool(
+                g, input, sizes, kernel, stride, padding, include_pad, divisor
+            )
+
         def grad_input(grad, input_meta, attributes):
             return gradient(grad, input_meta.shape, *attributes)
 
@@ -236,6 +264,13 @@ def _define_avg_pool(axes: int):
         ):
             return kernels.avg_pool_gradient(
                 grad_output, shape, kernel, stride, padding, ceil_mode, include_pad, divisor
+            )
+
+        def decompose(
+            g, grad_output, shape, kernel, stride, padding, ceil_mode, include_pad, divisor
+        ):
+            return lowered.avg_gradient(
+                g, grad_output, shape, kernel, stride, padding, include_pad, divisor
             )
 
         def grad_grad_output(grad, attributes):
@@ -320,6 +355,9 @@ def _define_adaptive(axes: int):
         def evaluate(input, sizes):
             return kernels.adaptive_avg_pool(input, sizes)
 
+        def decompose(g, input, sizes):
+            return lowered.adaptive_avg(g, input, sizes)
+
         def grad_input(grad, input_meta, sizes):
             return gradient(grad, input_meta.shape)
 
@@ -337,6 +375,9 @@ def _define_adaptive(axes: int):
 
         def evaluate(grad_output, shape):
             return kernels.adaptive_avg_pool_gradient(grad_output, shape, axes)
+
+        def decompose(g, grad_output, shape):
+            return lowered.adaptive_avg_gradient(g, grad_output, shape, axes)
 
         def grad_grad_output(grad, grad_output_meta):
             return average(grad, tuple(grad_output_meta.shape[-axes:]))
