@@ -31,7 +31,7 @@ MAX_TASKS = 128
 MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
-BLOCK = 256  # rows added up one after the other
+BLOCK = 64  # rows added up one after the other
 TILE = 16  # rows walked together where a vector's elements lie apart
 
 
@@ -249,24 +249,37 @@ class LoopNest:
             with b.loop(begin, end) as row:
                 self._one_row(row, first)
             return
-        blocks = {
+        self._row_blocks(begin, end, first, 2 if self._row_number() > BLOCK * BLOCK else 1)
+
+    def _row_blocks(self, begin: Int, end: Int, first: int, depth: int) -> None:
+        """The rows by blocks of blocks; the columns of each are added up by themselves."""
+        b = self.b
+        if not depth:
+            with b.loop(begin, end) as row:
+                self._one_row(row, first)
+            return
+        outer = self.blocks
+        own = {
             r.node: b.stack(arithmetic.STORED[r.node.dtype], self.inside) for r in self._columns()
         }
-        with b.loop(begin, end, BLOCK) as start:
-            self.blocks = blocks
+        with b.loop(begin, end, BLOCK**depth) as start:
+            self.blocks = own
             self._clear_columns()
-            with b.loop(start, b.imin(b.iadd(start, BLOCK), end)) as row:
-                self._one_row(row, first)
-            self.blocks = {}
-            self._settle(self.late)
-            self._every_column(lambda root: self._add_to_column(root, blocks[root.node]))
+            self._row_blocks(start, b.imin(b.iadd(start, BLOCK**depth), end), first, depth - 1)
+            self.blocks = outer
+            if depth == 1:
+                self._settle(self.late)
+            self._every_column(lambda root: self._add_to_column(root, own[root.node]))
+
+    def _row_number(self) -> int:
+        """How many rows a task adds up."""
+        return self.row_count // self.kept if self.kept > 1 else self.chunk
 
     def _in_blocks(self) -> bool:
         columns = self._columns()
-        rows = self.row_count // self.kept if self.kept > 1 else self.chunk
         bytes_ = sum(self.inside * r.node.dtype.itemsize for r in columns)
         settled = any(self._is_settled(r) for r in self.late)
-        return (bool(columns) or settled) and rows > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
+        return (bool(columns) or settled) and self._row_number() > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
 
     def _one_row(self, row: Int, first: int) -> None:
         self._decode(row, first, self.rows)
@@ -468,7 +481,7 @@ class LoopNest:
             if _after(root.node) > 1:
                 continue
             unroll, width = (UNROLL, self.width) if root.full else (1, 0)
-            rows = self.row_count // self.kept if self.kept > 1 else self.chunk
+            rows = self._row_number()
             count = rows if self.flat else rows * (self.inside if root.full else 1)
             many = count > 2 * BLOCK * unroll * max(1, width)
             self._accumulators(root, unroll, width, many)
