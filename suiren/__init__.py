@@ -107,6 +107,8 @@ _LAZY_FUNCTIONS = {
     "uninstall": "suiren.imports",
     "compile": "suiren.compilation",
     "GradScaler": "suiren.amp",
+    "explain": "suiren.explanation",
+    "set_log": "suiren.compiler.listing",
     "vmap": "suiren.func",
 }
 _LAZY_FUNCTIONS |= dict.fromkeys(

@@ -22,6 +22,7 @@ from suiren.autograd.mode import is_inference_mode_enabled as is_inference_mode_
 from suiren.autograd.mode import no_grad as no_grad
 from suiren.autograd.mode import set_grad_enabled as set_grad_enabled
 from suiren.compilation import compile as compile
+from suiren.compiler.listing import set_log as set_log
 from suiren.device import device as device
 from suiren.dtypes import can_cast as can_cast
 from suiren.dtypes import dtype as dtype
@@ -30,6 +31,7 @@ from suiren.dtypes import get_default_dtype as get_default_dtype
 from suiren.dtypes import iinfo as iinfo
 from suiren.dtypes import promote_types as promote_types
 from suiren.dtypes import set_default_dtype as set_default_dtype
+from suiren.explanation import explain as explain
 from suiren.func import vmap as vmap
 from suiren.imports import install as install
 from suiren.imports import uninstall as uninstall

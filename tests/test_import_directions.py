@@ -22,6 +22,8 @@ LAYERS = [
     ["views"],
     ["random", "autograd"],
     ["ops"],
+    ["explanation"],
+    ["profiler", "autograd.profiler"],
     ["layouts", "settings", "storages", "tensor_methods", "tensor_numpy"],
     ["legacy"],
     ["tensor_protocol"],

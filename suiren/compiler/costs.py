@@ -13,7 +13,7 @@ from typing import Any
 
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.matmul.product import SIZES
-from suiren.compiler.fuse import ANYWHERE, ORDERED, Group, product_operands
+from suiren.compiler.fuse import ANYWHERE, ORDERED, Group, base_of, product_operands
 from suiren.compiler.graph import ELEMENTWISE, Node
 from suiren.compiler.plan import Plan, Step
 from suiren.dtypes import float64
@@ -50,6 +50,11 @@ def cost_of(step: Step, plan: Plan) -> Cost:
             read = sum(node.nbytes for node in step.reads if isinstance(node, Node))
             return Cost(read, written, int(kernel.work))
         return Cost(read, written + partial, _arithmetic(group))
+    if group.product.op == "convolve":
+        phases = sum(other.group is group for other in plan.steps)  # each makes a part of it
+        read += sum(base_of(x).nbytes for x in group.product.inputs)
+        done = int(kernel.work) + _arithmetic(group) // phases
+        return Cost(read // phases, written // phases, done)
     _, a, b = product_operands(group.product)
     m, n, k = *group.product.shape[-2:], group.product.inputs[0].shape[-1]
     batches = prod(group.product.shape[:-2])

@@ -18,7 +18,7 @@ from typing import Any
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
 from suiren.compiler.codegen.loops import LoopNest, neutral
 from suiren.compiler.codegen.scatter import in_memory
-from suiren.compiler.fuse import ORDERED, Group, product_operands
+from suiren.compiler.fuse import ORDERED, Group, base_of, product_operands
 from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
 from suiren.compiler.plan import Step
@@ -49,26 +49,33 @@ def lines_of(step: Step, number: int, target: Target, remark: Remark | None = No
         return _combined(step, page)
     if first.op in ORDERED:
         return _ordered(first, kernel.tasks, page)
+    if group.product is not None and group.product.op == "convolve":
+        return _convolution(group, kernel.tasks, page)
     if group.product is not None:
         if "_pack_" in kernel.name:
             return _packed(group, kernel.name, kernel.tasks)
         return _product(group, kernel.tasks, page)
+    if first.op == "correlate":
+        return _correlation(first, kernel.tasks, page)
     if group.index:
         return _Nest(group, target, page).lines()
     return _plainly(step, page)
 
 
-def sources_of(group: Group) -> list[tuple[int, str]]:
-    """(position in the trace, operator) of all that a group computes, in order."""
+def sources_of(step: Step) -> list[tuple[int, str]]:
+    """(position in the trace, operator) of all that a kernel computes, in order."""
+    group, kernel = step.group, step.kernel
+    if kernel is not None and kernel.name == "combine":
+        return sorted({key.source for key in kernel.keys if isinstance(key, Node)})
     found: set[tuple[int, str]] = set()
     for root in group.roots:
-        found.update(root_sources(group, root))
+        found.update(_root_sources(group, root))
     return sorted(found)
 
 
-def root_sources(group: Group, root: Node) -> list[tuple[int, str]]:
-    """(position in the trace, operator) of what one root of a group is computed by."""
-    found = {root.source} if root.source is not None else set()
+def _root_sources(group: Group, root: Node) -> list[tuple[int, str]]:
+    own = root.source or (group.target and group.target.source)
+    found = {own} if own is not None else set()
     todo = list(root.inputs) if root is not group.product else []
     seen: set[Node] = set()
     while todo:
@@ -340,7 +347,7 @@ class _Nest:
         terms = [r.term for r in (*stores, *inner, *late)]
         say.begin(terms)
         if not nest.flat:
-            for term in self._of_the_row(terms):
+            for term in self._of_the_row(terms) if nest.inside > 1 else ():
                 say.name(term)
             self._inner_loops()
         written = []
@@ -432,14 +439,22 @@ def _product(group: Group, tasks: int, page: _Page) -> list[str]:
     own = outer if alike else [f"b{i}" for i in range(len(batch))]
     names = [*outer, "m", "n"]
     every = [f"{x} in 0..{size}" for x, size in zip(own, batch, strict=True)]
-    page.add(f"product in {tasks} task{'s' if tasks > 1 else ''}, for "
+    page.add(f"product in {_count(tasks)}, for "
              + ", ".join([*every, f"m in 0..{m}", f"n in 0..{n}"]) + ":")  # fmt: skip
     page.depth += 1
     left = _strided(a, own, "m", "k")
     right = _strided(b, own, "k", "n")
+    _finish(group, resolver, names, f"sum over k in 0..{k} of {left} * {right}", page)
+    return page.lines
+
+
+def _finish(group: Group, resolver: Resolver, names: list[str], text: str, page: _Page) -> None:
+    """An element of a product, and what becomes of it."""
+    node = group.product
+    assert node is not None
     own_place = [r.place for r in resolver.roots if r.node is node and node in group.stores]
     stored = f"[{index_text(own_place[0], names)}]" if own_place else ""
-    page.add(f"{name_of(node)}{stored} = sum over k in 0..{k} of {left} * {right}", node)
+    page.add(f"{name_of(node)}{stored} = {text}", node)
     say = _Expressions(page, names)
     say.ready.add(node)
     say.in_place = {r.node: r.term for r in resolver.roots if r.node is not node}
@@ -451,7 +466,32 @@ def _product(group: Group, tasks: int, page: _Page) -> list[str]:
         for term in resolver.terms.values():
             if term.op == "root" and term.node is root.node:
                 say.known[id(term)] = f"{name_of(root.node)}[{place}]"
+
+
+def _convolution(group: Group, tasks: int, page: _Page) -> list[str]:
+    node = group.product
+    assert node is not None
+    resolver = Resolver(group)
+    resolver.coarsen()
+    names = [_letter(v) for v in range(len(resolver.sizes))]
+    every = [f"{x} in 0..{size}" for x, size in zip(names, resolver.sizes, strict=True)]
+    page.add(f"convolution in {_count(tasks)}, for {', '.join(every)}:")
+    page.depth += 1
+    image, weight = (base_of(x) for x in node.inputs)
+    text = f"sum over taps and channels of {name_of(image)}[...] * {name_of(weight)}[...]"
+    _finish(group, resolver, names, text, page)
     return page.lines
+
+
+def _correlation(node: Node, tasks: int, page: _Page) -> list[str]:
+    a, b = (name_of(base_of(x)) for x in node.inputs)
+    page.add(f"{name_of(node)}[...] = sum over places of {a}[...] * {b}[...] "
+             f"for each tap and channel ({_count(tasks)})", node)  # fmt: skip
+    return page.lines
+
+
+def _count(tasks: int) -> str:
+    return f"{tasks} task{'s' if tasks != 1 else ''}"
 
 
 def _strided(view: Any, outer: Sequence[str], row: str, column: str) -> str:
@@ -467,7 +507,7 @@ def _packed(group: Group, name: str, tasks: int) -> list[str]:
     which = a if name.endswith("_a") else b
     return [
         f"{name_of(which.base)} copied into the order in which the product reads it "
-        f"({tasks} task{'s' if tasks > 1 else ''})"
+        f"({_count(tasks)})"
     ]
 
 
@@ -499,8 +539,7 @@ def _ordered(node: Node, tasks: int, page: _Page) -> list[str]:
         text = f"{before} {signs[kind]} {new}" if kind in signs else f"{kind}({before}, {new})"
         page.add(f"{name_of(node)}[..., i, ...] = {text}", node)
         return page.lines
-    base, index, values = (in_memory(x) for x in node.inputs)
-    page.add(f"{name_of(node)} = {name_of(base)}")
+    _, index, values = (in_memory(x) for x in node.inputs)  # the first was written before
     page.add(f"for i in 0..{values.shape[dim] if values.ndim > dim else values.numel}, in order, "
              f"along dimension {dim}{shared}:")  # fmt: skip
     page.depth += 1
@@ -516,7 +555,7 @@ def _plainly(step: Step, page: _Page) -> list[str]:
     """A kernel of another family: what it computes of what."""
     kernel = step.kernel
     assert kernel is not None
-    page.add(f"{kernel.name} in {kernel.tasks} task{'s' if kernel.tasks > 1 else ''}:")
+    page.add(f"{kernel.name} in {_count(kernel.tasks)}:")
     page.depth += 1
     for root in step.group.roots:
         page.add(repr(root), root)
