@@ -81,9 +81,9 @@ class Group:
         self.stores: list[Node] = []
         self.operations = 0
         self.index: dict[Node, Index] = {}  # of the roots: where they are known, in the loops
-        # of a part of something larger: what it is written into, (first, step) in each dimension
-        self.target: Node | None = None
-        self.region: tuple[tuple[int, int], ...] = ()
+        # roots that are parts of something larger: what they are written into, and where:
+        # (first, step) in each dimension
+        self.targets: dict[Node, tuple[Node, tuple[tuple[int, int], ...]]] = {}
 
     def __repr__(self) -> str:
         kind = "matmul" if self.product else "loops"
@@ -211,19 +211,32 @@ class Fusion:
         for part, region in parts:
             # a node of its own: the part may be stored elsewhere too
             copy = Node(self.graph, "copy", (part,), (), part.shape, part.dtype, root.index)
-            group = self._begin(part.shape)
-            group.target, group.region = root, tuple(region)
-            try:
-                self._join(group, copy)
-            except NotAffine:
-                self.roots.add(part)
-                self._place(part)
-                self._join(group, copy)
+            target = root, tuple(region)
+            group = self._piece(copy, target) if root.op == "concat" else None
+            if group is None:
+                group = self._begin(part.shape)
+                group.targets[copy] = target
+                try:
+                    self._join(group, copy)
+                except NotAffine:
+                    self.roots.add(part)
+                    self._place(part)
+                    self._join(group, copy)
             if root.op == "update":
                 group.before |= written
             written.add(group)
-            self.group_of.pop(copy)
         return written
+
+    def _piece(self, copy: Node, target: tuple) -> Group | None:
+        """The group that computes a part, if it can write it straight to where it belongs."""
+        for group in self._candidates(copy):
+            group.targets[copy] = target
+            try:
+                self._join(group, copy)
+                return group
+            except (Misfit, NotAffine):
+                del group.targets[copy]
+        return None
 
     def _stubborn(self, root: Node) -> Node | None:
         """The innermost reshape's input under this root that is not stored yet."""
@@ -309,8 +322,10 @@ class Fusion:
 
     def _join(self, group: Group, root: Node) -> None:
         """Makes ``root`` part of the group, or raises Misfit and leaves the group as it was."""
-        if any(r.op in OWN_STEP for r in group.roots) or (group.target and group.roots):
+        if any(r.op in OWN_STEP for r in group.roots):
             raise Misfit("a step of its own")
+        if any(target.op != "concat" for target, _ in group.targets.values()) and group.roots:
+            raise Misfit("a part that others may write over")
         if len(group.roots) >= MAX_ROOTS or group.operations > MAX_OPERATIONS:
             raise Misfit("the group is large enough")
         needed = self._needed(root)
@@ -430,10 +445,10 @@ class Fusion:
         for group in self.groups:
             outside.update(group.reads)
         for group in self.groups:
-            if group.target is not None:
-                group.stores = list(group.roots)
-            else:
-                group.stores = [r for r in group.roots if r in outside or r.op in OWN_STEP]
+            group.stores = [
+                r for r in group.roots
+                if r in outside or r.op in OWN_STEP or r in group.targets
+            ]  # fmt: skip
 
     def _ordered(self) -> list[Group]:
         found: list[Group] = []

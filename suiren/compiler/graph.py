@@ -238,6 +238,8 @@ class Graph:
         self.facts: dict[Node, Any] = {}
         self.source: Any = None  # what is being lowered now: shown by listings
         self._known: dict[tuple, Node] = {}
+        # sums of padded parts: the dimension, and (first index, part) for each
+        self._pieces: dict[Node, tuple[int, list[tuple[int, Node]]]] = {}
 
     def __repr__(self) -> str:
         ends = ", ".join(f"n{node.index}" for node in self.outputs)
@@ -304,7 +306,30 @@ class Graph:
         shape = np.broadcast_shapes(*[node.shape for node in nodes])
         nodes = [self.expand(node, shape) for node in nodes]
         result = dtypes.bool if name in COMPARISONS else kind
-        return self.make(name, nodes, (), shape, result)
+        found = self.make(name, nodes, (), shape, result)
+        return self._pieced(found) if found.op == "add" else found
+
+    def _pieced(self, total: Node) -> Node:
+        """A sum of parts padded with zeros that fill each other's gaps is the parts side by side.
+
+        Such is the gradient of what was split, unbound or read step by step.
+        """
+        a, b = (self._pieces.get(x) or _padded_piece(x) for x in total.inputs)
+        if a is None or b is None or a[0] != b[0]:
+            return total
+        dim = a[0]
+        pieces = sorted([*a[1], *b[1]], key=lambda piece: piece[0])
+        end = 0
+        whole = True
+        for first, x in pieces:
+            if first < end:
+                return total  # they overlap
+            whole = whole and first == end
+            end = first + x.shape[dim]
+        self._pieces[total] = dim, pieces
+        if whole and end == total.shape[dim]:
+            return self.concat([x for _, x in pieces], dim)
+        return total
 
     def _operand(self, x: Any, kind: dtype) -> Node:
         if not isinstance(x, Node):
@@ -612,6 +637,16 @@ def _check_floating(name: str, a: Node, b: Node) -> None:
         raise NotNative(f"{name} of {a.dtype.name} and {b.dtype.name}")
     if 0 in (*a.shape, *b.shape):
         raise NotNative(f"{name} of nothing")
+
+
+def _padded_piece(x: Node) -> tuple[int, list[tuple[int, Node]]] | None:
+    """(dimension, [(first index, part)]) of a part padded with zeros along one dimension."""
+    if x.op != "pad" or x.attributes[1] != 0:
+        return None
+    dims = [d for d, sides in enumerate(x.attributes[0]) if any(sides)]
+    if len(dims) != 1 or min(x.attributes[0][dims[0]]) < 0:
+        return None
+    return dims[0], [(x.attributes[0][dims[0]][0], x.inputs[0])]
 
 
 _FOR_TRUTH = frozenset(["and", "or", "xor", "not", "eq", "ne"])

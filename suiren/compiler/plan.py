@@ -67,7 +67,7 @@ class Plan:
         else:
             made = loops.kernels(group, target)
         for number, kernel in enumerate(made):
-            written = set(group.stores) if group.target is None else {group.target}
+            written = {loops.buffer_of(group, node) for node in group.stores}
             for key, size in kernel.scratch:
                 self.sizes[key] = size
             step = Step(group, kernel)
@@ -75,7 +75,7 @@ class Plan:
             step.reads = {
                 key for key in kernel.keys
                 if (isinstance(key, Node) and key not in step.writes) or _is_scratch(key)
-                or (isinstance(key, Node) and group.target is None and key in group.reads)
+                or (isinstance(key, Node) and key in group.reads)
             }  # fmt: skip
             step.barrier = number > 0 and kernel.barrier
             self.steps.append(step)
@@ -178,7 +178,7 @@ class Plan:
                         and last.get(x) is step
                         and step.kernel is not None
                         and step.kernel.read_until.get(x, 0) <= step.kernel.level.get(node, 0)
-                        and group.target is None
+                        and node not in group.targets
                         and x not in products.operands(group)
                         and not _is_taken(group, x)
                         and offsets == {ravel(group.index[node], node.shape)}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
-from suiren.compiler.codegen.loops import LoopNest, neutral
+from suiren.compiler.codegen.loops import LoopNest, buffer_of, neutral
 from suiren.compiler.codegen.scatter import in_memory
 from suiren.compiler.fuse import ORDERED, Group, base_of, product_operands
 from suiren.compiler.graph import Node
@@ -74,7 +74,7 @@ def sources_of(step: Step) -> list[tuple[int, str]]:
 
 
 def _root_sources(group: Group, root: Node) -> list[tuple[int, str]]:
-    own = root.source or (group.target and group.target.source)
+    own = root.source or buffer_of(group, root).source
     found = {own} if own is not None else set()
     todo = list(root.inputs) if root is not group.product else []
     seen: set[Node] = set()
@@ -329,7 +329,7 @@ class _Nest:
                 self.say.known[id(term)] = name_of(node)
 
     def _target(self, root: Root) -> str:
-        return name_of(self.nest.group.target or root.node)
+        return name_of(buffer_of(self.nest.group, root.node))
 
     def _walk(self, level: int) -> None:
         """One walk of the inside of a row."""

@@ -50,6 +50,7 @@ from suiren.ops import (  # noqa: F401
     quantiles,
     random,
     ranges,
+    recurrent,
     reductions,
     repeating,
     replaced_parts,

@@ -16,6 +16,8 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from suiren.interpreter.executor import CHECK, Interpretation
@@ -26,6 +28,23 @@ COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to 
 _log = logging.getLogger("suiren.compiler")
 MAX_PROGRAMS = 1024
 MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half a kilobyte
+
+
+class _Tiers(threading.local):
+    interpreting = 0  # how many blocks of interpreted() this thread is in
+
+
+_tiers = _Tiers()
+
+
+@contextmanager
+def interpreted() -> Iterator[None]:
+    """Inside, programs do not change from interpreted to compiled: equal work gives equal bits."""
+    _tiers.interpreting += 1
+    try:
+        yield
+    finally:
+        _tiers.interpreting -= 1
 
 
 class Program:
@@ -51,9 +70,10 @@ class Program:
         does not depend on it is computed all the same; the rest is None, and the error comes too.
         """
         self.seen += 1
-        if self.key is not None and self.seen >= COMPILE_AT:
+        first_tier = _tiers.interpreting and COMPILE_AT > 1
+        if self.key is not None and self.seen >= COMPILE_AT and not first_tier:
             self._compile()
-        if self.native is None:
+        if self.native is None or first_tier:
             return self.interpretation.run(inputs, own)
         if CHECK:
             from suiren.compiler.checking import run_checked

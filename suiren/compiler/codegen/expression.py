@@ -84,12 +84,13 @@ class Resolver:
 
     def _place(self, node: Node) -> Affine:
         """Where a root's element lies in its buffer, or in the larger one it is a part of."""
-        at, target = self.group.index[node], self.group.target
-        if target is None:
+        at = self.group.index[node]
+        if node not in self.group.targets:
             return ravel(at, node.shape)
+        target, region = self.group.targets[node]
         moved = [
             own.times(step).plus(start)
-            for own, (start, step) in zip(at, self.group.region, strict=True)
+            for own, (start, step) in zip(at, region, strict=True)
         ]
         return ravel(tuple(moved), target.shape)
 

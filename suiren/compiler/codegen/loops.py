@@ -129,7 +129,8 @@ class LoopNest:
         b.fused = self.target.fma
         self.b = b
         self.writer = Writer(b, self.sizes, self.rows, self.width)
-        self.writer.written = frozenset(self.stored | {r.node for r in self.late} | {self.group.target})
+        targets = {target for target, _ in self.group.targets.values()}
+        self.writer.written = frozenset(self.stored | {r.node for r in self.late} | targets)
         self.writer.saved = self._load_kept
         self.writer.term_of = {r.node: r.term for r in self.plain}
         self.levels = 1 + max((self._level(r) for r in self.roots), default=0)
@@ -302,7 +303,7 @@ class LoopNest:
             writer.known[root.node] = value
             if root.node in self.stored:
                 with self._scalar():
-                    writer.store(value, root.node.dtype, root.node, root.place)
+                    writer.store(value, root.node.dtype, self._key(root), root.place)
         for root in self.late:
             if not root.full and self._level(root) == level:
                 value = writer.value(root.term)
@@ -418,7 +419,7 @@ class LoopNest:
 
     def _key(self, root: Root) -> Node:
         """The buffer a root is written to: its own, or that of which it is a part."""
-        return self.group.target or root.node
+        return buffer_of(self.group, root.node)
 
     # ---- reductions
 
@@ -629,6 +630,11 @@ class LoopNest:
             self._place(0, stores, [], late, u)
 
         self._vectors(begin, end, place, self._unroll(0) if late else 1, late)
+
+
+def buffer_of(group: Group, root: Node) -> Node:
+    """The buffer that a root of the group is written to."""
+    return group.targets[root][0] if root in group.targets else root
 
 
 def _after(node: Node) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen import arithmetic, matmul
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.loops import Kernel, buffer_of
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group, base_of, product_operands
 from suiren.compiler.fuse import Operand as View
@@ -93,7 +92,7 @@ class Epilogue:
             elif term.op == "number":
                 assert term.node is not None
                 found.append(("number", term.node.attributes[0]))
-        return found + list(self.group.stores)
+        return found + [buffer_of(self.group, node) for node in self.group.stores]
 
     def finish(
         self, b: Emitter, value: Operand, batch: tuple[Int, ...], row: Int, column: Int,
@@ -104,7 +103,7 @@ class Epilogue:
         width = int(value.type[1 : value.type.index(" ")]) if value.type[0] == "<" else 0
         writer = Writer(b, sizes, len(sizes) - 1, width)
         writer.slot = self.slot  # type: ignore[method-assign]
-        writer.written = frozenset(group.stores)
+        writer.written = frozenset([buffer_of(group, node) for node in group.stores])
         writer.term_of = {r.node: r.term for r in resolver.roots if r.node is not group.product}
         writer.variables[:] = [*self._batch(batch, b), row, column]
         writer.enter_row()
@@ -121,7 +120,8 @@ class Epilogue:
             found = value if root.node is group.product else writer.lanes(root.term)
             scalar = root.node is not group.product and not root.term.inside
             writer.known[root.node] = writer.value(root.term) if scalar else found
-            stores.append((found, root.node.dtype, root.node, root.place))
+            key = buffer_of(group, root.node)
+            stores.append((found, root.node.dtype, key, root.place))
         for what in stores:  # when all is read: a result may take the memory of an input
             writer.store(*what)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import suiren
 from suiren.nn.functional import _from_ops as ops
+from suiren.ops.recurrent import lstm_cell
 from suiren.tensor import Tensor
 
 # How many blocks of rows the weights of each kind have.
@@ -25,20 +26,16 @@ def elman_step(mode: str, given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor |
 
 
 def lstm_step(
-    given: Tensor, h: Tensor, c: Tensor, w_hh: Tensor, b_hh: Tensor | None,
-    w_hr: Tensor | None = None,
+    given: Tensor, h: Tensor, c: Tensor, w_hh: Tensor, b_hh: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """One step of an LSTM; given: (batch, 4 * hidden), c: (batch, hidden); the new h and c.
 
-    w_hr: (projected, hidden) makes h smaller than c.
+    For LSTMCell, whose results PyTorch makes of these operators.
     """
     gates = given + ops.linear(h, w_hh, b_hh)
     enter, forget, new, leave = gates.chunk(4, -1)
     c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
-    h = leave.sigmoid() * c.tanh()
-    if w_hr is not None:
-        h = ops.linear(h, w_hr)
-    return h, c
+    return leave.sigmoid() * c.tanh(), c
 
 
 def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Tensor:
@@ -55,8 +52,8 @@ def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> 
     """The next state, (h,) or (h, c)."""
     w_hh, b_hh, w_hr = weights
     if mode == "LSTM":
-        h, c = state
-        return lstm_step(given, h, c, w_hh, b_hh, w_hr)
+        h, c = lstm_cell(given + ops.linear(state[0], w_hh, b_hh), state[1])
+        return h if w_hr is None else ops.linear(h, w_hr), c
     (h,) = state
     if mode == "GRU":
         return (gru_step(given, h, w_hh, b_hh),)
