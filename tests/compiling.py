@@ -45,6 +45,22 @@ def compiling() -> Iterator[list[Any]]:
         program.programs.clear()
 
 
+@contextmanager
+def small_tasks(work: int = 300) -> Iterator[None]:
+    """Work is cut into many tasks although there is little of it."""
+    from suiren.compiler.codegen import loops, scatter
+
+    modules = [loops, scatter]
+    saved = [module.TASK_WORK for module in modules]
+    for module in modules:
+        module.TASK_WORK = work
+    try:
+        yield
+    finally:
+        for module, number in zip(modules, saved, strict=True):
+            module.TASK_WORK = number
+
+
 def host_operators(made: list[Any]) -> list[str]:
     """The names of the operators that these programs leave to NumPy."""
     return [

@@ -181,3 +181,11 @@ def test_long_sums_round_little(shape, dims):
         sums = (x.reshape(shape[0], -1) * ones[:, None]).sum(1).sum()
         assert sums.item() == pytest.approx(np.float64(np.float32(0.1)) * x.numel(), rel=4e-6)
     assert not host_operators(made)
+
+
+def test_remainders_as_float16():
+    x, y = values(6).half(), suiren.tensor(0.7).half()
+    with compiling() as made:
+        suiren.fmod(x[0], y.abs()).tolist()
+        suiren.fmod(x, y).tolist(), suiren.remainder(x[3].float(), y.float()).half().tolist()
+    assert not host_operators(made)

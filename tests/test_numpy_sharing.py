@@ -317,3 +317,11 @@ def test_share_memory():
     assert t.share_memory_() is t and t.is_shared()
     t.add_(1)
     assert t.tolist() == [[2.0, 2.0]] * 3 and t.stride() == (1, 3)
+
+
+def test_converted_views_with_gaps_are_dense():
+    x = suiren.arange(24.0).reshape(2, 3, 4)
+    for view, strides in ((x[:, :, ::3], (6, 2, 1)), (x.permute(2, 0, 1)[::2], (1, 6, 2))):
+        found = view.double()
+        assert found.stride() == strides
+        np.testing.assert_array_equal(found.numpy(), view.numpy())

@@ -126,8 +126,8 @@ def difference(
     floor = ROUNDING[kind] * inputs + 1e-30
     a, b = found.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
-        special = ~np.isfinite(b)
-        unlike = special & (a != b) & ~(np.isnan(a) & np.isnan(b))
+        special = np.asarray(~np.isfinite(b))
+        unlike = np.asarray(special & (a != b) & ~(np.isnan(a) & np.isnan(b)))
         if unlike.any():
             return _shown(found, expected, unlike)
         size = np.max(np.abs(b[~special]), initial=0)

@@ -26,7 +26,7 @@ class cast:
         return apply(cast.operator, (input,), (dtype,))
 
     def infer(input, dtype):
-        return input.like(dtype=dtype)
+        return kept_layout(input).like(dtype=dtype)
 
     def evaluate(input, dtype):
         kind = dtype.numpy

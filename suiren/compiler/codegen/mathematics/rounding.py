@@ -39,7 +39,8 @@ def fmod(x: Value, y: Value) -> Value:
     """
     if x.scalar == "float":
         wide = fmod(x.convert("fpext", "double"), y.convert("fpext", "double"))
-        return wide.convert("fptrunc", "float")
+        # the sign at last: LLVM takes that of a double for a half through a library
+        return abs(wide).convert("fptrunc", "float").with_sign_of(x)
     b = x.b
     divisor = abs(y)
     valid = (divisor > 0.0) & (abs(x) < INFINITY)

@@ -1,0 +1,84 @@
+"""Random programs: compiled and interpreted they give the same, with any number of threads.
+
+`program_generator.py` makes them, and goes through many more when it is run as a script.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import suiren
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compiling import compiling, needs_compiler, small_tasks  # noqa: E402 (sibling files)
+from program_generator import attempt  # noqa: E402
+
+pytestmark = needs_compiler
+AT_ONCE = 20
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = suiren.get_num_threads()
+    suiren.set_num_threads(count)
+    try:
+        yield
+    finally:
+        suiren.set_num_threads(before)
+
+
+def results(seed: int) -> list[bytes]:
+    """The bits of everything that the program of this seed computes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made, problem = attempt(seed)
+    if problem is not None:
+        raise AssertionError(f"seed {seed}: " + "\n".join(made.lines)) from problem
+    return [t.detach().double().numpy().tobytes() for t in made.tensors]
+
+
+@pytest.mark.parametrize("first", range(0, 240, AT_ONCE))
+def test_random_programs_compiled_and_interpreted(first):
+    count = 0
+    for seed in range(first, first + AT_ONCE):
+        with compiling() as made, small_tasks(300 if seed % 3 == 0 else 200_000):
+            results(seed)
+            count += len(made)
+    assert count >= AT_ONCE
+
+
+@pytest.mark.parametrize("first", range(1000, 1040, AT_ONCE))
+def test_random_programs_have_the_same_bits_with_any_number_of_threads(first):
+    for seed in range(first, first + AT_ONCE):
+        found = []
+        for count in (1, 2, 3):
+            with threads(count), compiling(), small_tasks():
+                found.append(results(seed))
+        assert found[0] == found[1] == found[2], f"seed {seed}"
+
+
+def train(count: int) -> list[bytes]:
+    nn = suiren.nn
+    with threads(count), compiling():
+        suiren.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(70, 130), nn.LayerNorm(130), nn.GELU(), nn.Dropout(0.1), nn.Linear(130, 11)
+        )
+        optimizer = suiren.optim.Adam(model.parameters(), lr=0.01)
+        x, y = suiren.randn(300, 70), suiren.randint(0, 11, (300,))
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        return [np.asarray(p.detach()).tobytes() for p in model.parameters()]
+
+
+def test_training_has_the_same_bits_with_any_number_of_threads():
+    assert train(1) == train(2) == train(3)
