@@ -250,7 +250,7 @@ _HOMES = {
     "gradgradcheck": "gradcheck",
     "GradcheckError": "gradcheck",
 }
-_MODULES = ("anomaly", "function", "functional", "variable")
+_MODULES = ("anomaly", "function", "functional", "profiler", "variable")
 
 
 def __getattr__(name: str) -> Any:

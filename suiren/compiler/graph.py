@@ -79,7 +79,7 @@ class Node:
         self.inputs: tuple[Node, ...] = inputs
         self.attributes: tuple = attributes
         self.shape: tuple[int, ...] = shape
-        self.dtype: dtype = dtype
+        self.dtype: dtypes.dtype = dtype
         self.index: int = index  # inputs have smaller ones
         self.source: Any = graph.source
 
