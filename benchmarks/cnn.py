@@ -27,18 +27,6 @@ def _cnn(torch, count: int):
 
 
 def _resnet(torch, count: int, size: int = 224):
-    if torch.__name__ == "suiren":
-        from suiren.vision.models import resnet18
-    else:
-        from torchvision.models import resnet18
-    return resnet18(), torch.randn(count, 3, size, size), 1000
-
-
-class _Block:
-    """ResNet-18 written out, where torchvision is not there."""
-
-
-def _own_resnet(torch, count: int, size: int = 224):
     nn = torch.nn
 
     class Block(nn.Module):
@@ -73,8 +61,8 @@ def _own_resnet(torch, count: int, size: int = 224):
 
 CASES = {
     "cnn": lambda torch: _cnn(torch, 128),
-    "resnet4": lambda torch: _own_resnet(torch, 4),
-    "resnet16": lambda torch: _own_resnet(torch, 16),
+    "resnet4": lambda torch: _resnet(torch, 4),
+    "resnet16": lambda torch: _resnet(torch, 16),
 }
 
 

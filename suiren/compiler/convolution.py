@@ -7,12 +7,11 @@ The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
                in which the kernel reads it. The input gradient is one too, of the gradient with
                the flipped weight; with strides, each *phase* of the result has taps of its own;
 ``correlate``  sums of products over all places, for the gradient by the weight, in several parts
-               of the batch, which elementwise additions put together;
+               of the batch that are put together at the end;
 ``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
 elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
 
-Packing weights and unpacking their gradients is movement of the graph, so that it fuses with what
-comes before and after. Layout and tiling follow "Anatomy of High-Performance Deep Learning
+Packing a weight is movement of the graph. Layout and tiling follow "Anatomy of High-Performance Deep Learning
 Convolutions on SIMD Architectures" (Georganas et al., 2018).
 """
 
@@ -226,22 +225,8 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     block = _block(c, own, x.dtype, target)
     size = node.numel * x.dtype.itemsize
     parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
-    blocks = -(-c // block.channels)
-    shape = (parts, groups, blocks, kh, kw, block.channels, own)
-    numbers = (rows, columns, groups, c, own, block)
-    sums = g.make("correlate", (grad, x), numbers, shape, x.dtype)
-    total = _part(g, sums, 0)
-    for i in range(1, parts):
-        total = total + _part(g, sums, i)
-    total = g.permute(total, (0, 5, 1, 4, 2, 3))
-    total = g.reshape(total, (groups, own, blocks * block.channels, kh, kw))
-    total = g.slice(total, [(0, size, 1) for size in (groups, own, c, kh, kw)])
-    return g.reshape(total, node.shape)
-
-
-def _part(g: Graph, x: Node, i: int) -> Node:
-    ranges = [(i, 1, 1), *[(0, size, 1) for size in x.shape[1:]]]
-    return g.reshape(g.slice(x, ranges), x.shape[1:])
+    numbers = (rows, columns, groups, c, own, block, parts)
+    return g.make("correlate", (grad, x), numbers, node.shape, x.dtype)
 
 
 def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:

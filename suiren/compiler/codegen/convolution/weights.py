@@ -1,6 +1,7 @@
 """Sums over all places of image times gradient: what a convolution's weight gets.
 
-The batch is shared out in parts with sums of their own, by shape alone; the graph adds them up.
+The batch is shared out in parts with sums of their own, by shape alone; a second kernel adds them up
+in order and brings them into the weight's layout.
 Within a part, units of some rows (or some images) are copied into the second-level cache and all
 tiles of the weight go over them: a tile's sums are loaded, grow in registers over the unit's
 places, and are stored again.
@@ -14,7 +15,7 @@ from suiren import dtypes
 from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, rows_together, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
-from suiren.compiler.codegen.matmul.operands import positive_left
+from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group, base_of
@@ -25,22 +26,24 @@ PLACES = 1024  # in a unit, at most: their gradient has to stay in the cache as 
 
 
 def sums(group: Group, target: Target) -> list[Kernel]:
-    """The kernel of a ``correlate`` node."""
-    return [_Sums(group, target).kernel()]
+    """The kernels of a ``correlate`` node."""
+    written = _Sums(group, target)
+    return [written.kernel(), written.together_kernel()]
 
 
 class _Sums:
     def __init__(self, group: Group, target: Target):
         node = group.roots[0]
         self.node, self.target = node, target
-        rows, columns, groups, c, o, block = node.attributes
+        rows, columns, groups, c, o, block, self.parts = node.attributes
         self.rows: Axis = rows
         self.columns: Axis = columns
         self.groups, self.c, self.o = groups, c, o
         self.block: Block = block
         self.scalar = "double" if node.dtype is dtypes.float64 else "float"
         self.size = node.dtype.itemsize
-        self.parts, _, self.blocks = node.shape[:3]
+        self.blocks = -(-c // block.channels)
+        self.partial = ("scratch", node, 0)
         self.images = node.inputs[0].shape[0]
         self.across = -(-o // block.columns)
         self.shares = min(self.blocks, -(-TASKS // (self.parts * groups)))
@@ -85,11 +88,11 @@ class _Sums:
         block = self.block
         keys: list[Any] = []
         grad, x = (base_of(operand) for operand in self.node.inputs)
-        for key in (grad, x, self.node):
+        for key in (grad, x, self.partial):
             if key not in keys:
                 keys.append(key)
         self.grad = b.buffer(keys.index(grad))
-        source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.node))
+        source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
         self.image = Image(
             b, self.rows, self.columns, block, self.c, self.scalar, self.size, self.together,
             self.own, self.several,
@@ -143,7 +146,85 @@ class _Sums:
                     self._block(pointer, step, to, i, column, several, high)
         flops = 2.0 * self.images * self.rows.count * self.columns.count * self.one
         name = f"correlate_{self.rows.taps}x{self.columns.taps}x{self.c}x{self.o}"
-        return Kernel(name, b.module(), self.tasks, keys, work=flops * self.blocks * self.groups)
+        size = self.parts * self.groups * self.blocks * self.one * self.size
+        return Kernel(
+            name, b.module(), self.tasks, keys, work=flops * self.blocks * self.groups,
+            scratch=((self.partial, size),),
+        )  # fmt: skip
+
+    def together_kernel(self) -> Kernel:
+        """Adds up the parts and turns [tap, channel, result] into [result, channel, tap].
+
+        Squares of as many elements as a vector has lanes are transposed in registers.
+        """
+        b = self.b = Emitter(self.target.function_attributes)
+        block, scalar, lanes = self.block, self.scalar, self.block.lanes
+        source, result = b.buffer(0), b.buffer(1)
+        taps = self.rows.taps * self.columns.taps
+        units = self.groups * self.blocks * -(-self.o // lanes)
+        one = self.groups * self.blocks * self.one  # elements of a part
+        tasks = max(1, min(16, units, one * self.parts // 50_000))
+        with share(b, b.task if tasks > 1 else 0, tasks, units) as unit:
+            first = b.imul(b.imod(unit, -(-self.o // lanes)), lanes)
+            unit = b.idiv(unit, -(-self.o // lanes))
+            from_block = b.pointer(source, b.iadd(b.imul(unit, self.one), first), scalar)
+            which, number = b.idiv(unit, self.blocks), b.imod(unit, self.blocks)
+            channels: Int = block.channels
+            if self.c % block.channels:
+                channels = b.imin(
+                    block.channels, b.isub(self.c, b.imul(number, block.channels))
+                )
+            count = b.imul(channels, taps)
+            line = self.c * taps
+            row = b.imul(b.iadd(b.imul(which, self.o), first), line)
+            to = b.pointer(result, b.iadd(row, b.imul(number, block.channels * taps)), scalar)
+            mask = None
+            if self.o % lanes:
+                mask = b.tail_mask(positive_left(b, self.o, first), lanes)
+            with b.loop(0, count, lanes) as at:
+                places = []
+                for u in range(lanes):
+                    j = b.imin(b.iadd(at, u), b.isub(count, 1))
+                    place = b.iadd(b.imul(b.imod(j, taps), block.channels), b.idiv(j, taps))
+                    places.append(b.imul(place, self.o))
+                square = self._added(from_block, places, one, mask)
+                left = b.isub(count, at)
+                whole = isinstance(count, int) and count % lanes == 0
+                some = None if whole else b.tail_mask(left, lanes)
+                for r, value in enumerate(transposed(b, square)):
+                    place = b.pointer(to, b.iadd(at, r * line), scalar)
+                    if self.o % lanes == 0 or r == 0:
+                        self._store(value, place, some)
+                        continue
+                    with b.when(b.icmp("slt", b.int(b.iadd(first, r)), b.int(self.o))):
+                        self._store(value, place, some)
+        return Kernel("together", b.module(), tasks, [self.partial, self.node])
+
+    def _added(
+        self, source: Operand, places: list[Int], one: int, mask: Operand | None
+    ) -> list[Operand]:
+        """The vectors at these places, added up over all parts."""
+        b, scalar, type = self.b, self.scalar, vector(self.scalar, self.block.lanes)
+
+        def read(at: Operand) -> list[Operand]:
+            pointers = [b.pointer(at, place, scalar) for place in places]
+            if mask is None:
+                return [b.load(p, type) for p in pointers]
+            return [b.masked_load(p, type, mask) for p in pointers]
+
+        def more(values: list[Operand]) -> list[Operand]:
+            at = b.pointer(values[-1], one, scalar)
+            new = read(at)
+            return [*(b.fadd(x, y) for x, y in zip(values, new, strict=False)), at]
+
+        start = [*read(source), source]
+        return repeat(b, self.parts - 1, start, more)[:-1] if self.parts > 1 else start[:-1]
+
+    def _store(self, value: Operand, to: Operand, mask: Operand | None) -> None:
+        if mask is None:
+            self.b.store(value, to)
+        else:
+            self.b.masked_store(value, to, mask)
 
     def _clear(self, to: Operand, count: Int) -> None:
         b, lanes = self.b, self.block.lanes
