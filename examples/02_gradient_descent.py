@@ -76,8 +76,8 @@ def main():
         fit.set(title="the fit", xlabel="x", ylabel="y")
         fit.legend()
         weights, biases, losses = zip(*path, strict=True)
-        curve.semilogy(losses)
-        curve.set(title="mean squared error", xlabel="step")
+        curve.semilogy(losses[:60])
+        curve.set(title="mean squared error", xlabel="step, of the first 60")
         # The loss for every pair (w, b), at once by broadcasting.
         grid_w = torch.linspace(-1, 15, 60)
         grid_b = torch.linspace(-2, 7, 50)

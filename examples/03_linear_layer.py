@@ -56,19 +56,14 @@ def main():
             "bias  (3)": layer.bias.unsqueeze(0),
             "output  (5, 3)": by_layer,
         }
-        figure, axes = plot.subplots(
-            1, 4, figsize=(11, 3.4), width_ratios=[8, 3, 3, 3], sharey=False
-        )
+        figure, axes = plot.subplots(1, 4, figsize=(11, 4.6), width_ratios=[8, 3, 3, 3])
         signs = ["=  ", "@", "+", "="]
         for axis, sign, (title, values) in zip(axes, signs, pictures.items(), strict=True):
             values = values.detach().numpy()
             axis.imshow(values, cmap="coolwarm", vmin=-2, vmax=2)
-            for (row, column), value in zip(
-                [(r, c) for r in range(values.shape[0]) for c in range(values.shape[1])],
-                values.flatten(),
-                strict=True,
-            ):
-                axis.text(column, row, f"{value:.1f}", ha="center", va="center", size=8)
+            for row, line in enumerate(values):
+                for column, value in enumerate(line):
+                    axis.text(column, row, f"{value:.1f}", ha="center", va="center", size=8)
             axis.set(title=title, xticks=[], yticks=[])
             axis.set_ylabel("" if axis is axes[0] else sign, rotation=0, size=16, labelpad=14)
         save(figure, arguments.pictures, __file__)

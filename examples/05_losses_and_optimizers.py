@@ -20,7 +20,6 @@ OPTIMIZERS = {
     "Adagrad": lambda p: optim.Adagrad(p, lr=0.5),
     "RMSprop": lambda p: optim.RMSprop(p, lr=0.05),
     "Adam": lambda p: optim.Adam(p, lr=0.1),
-    "AdamW": lambda p: optim.AdamW(p, lr=0.1, weight_decay=0.01),
 }
 
 
@@ -28,7 +27,7 @@ def fit(x, y, loss_function, make_optimizer, steps):
     """Fit a line; give back it and the way there: (w, b, loss) of each step."""
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, -2.0)
-    nn.init.constant_(model.bias, -2.0)
+    nn.init.constant_(model.bias, 7.0)
     optimizer = make_optimizer(model.parameters())
     path = []
     for _ in range(steps):
@@ -75,8 +74,8 @@ def main():
         left.legend(fontsize="small")
         for name, path in paths.items():
             weights, biases, losses = zip(*path, strict=True)
-            middle.semilogy(losses, label=name)
-            right.plot(weights, biases, marker=".", markersize=3, label=name)
+            middle.semilogx(range(1, steps + 1), losses, label=name)
+            right.plot(weights, biases, ".-", markersize=3, linewidth=1, alpha=0.8)
         middle.set(title="mean squared error", xlabel="step")
         middle.legend(fontsize="small")
         w, b = torch.linspace(-3, 5, 60), torch.linspace(-4, 9, 60)

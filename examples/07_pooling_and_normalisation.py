@@ -73,13 +73,14 @@ def main():
 
     plot = pyplot()
     if plot:
-        figure = plot.figure(figsize=(12, 7.6))
-        above, below = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+        figure = plot.figure(figsize=(12, 5.6))
+        above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1])
         for axes, (name, result) in zip(above.subplots(1, 5), pooled.items(), strict=True):
             show(axes, result, f"{name}\n{tuple(result.shape[2:])}", vmin=0, vmax=1)
         below.suptitle(
             "means of each image (row) and channel (column): "
-            "numbers in one frame are normalised together"
+            "numbers in one frame are normalised together",
+            fontsize="medium",
         )
         frames = {
             "batch": [(channel, 0, 1, 4) for channel in range(CHANNELS)],
@@ -95,7 +96,7 @@ def main():
                 corner = (column - 0.5, row - 0.5)
                 axis.add_patch(plot.Rectangle(corner, width, height, fill=False, linewidth=2))
             axis.set(title=name, xticks=[], yticks=[])
-        below.colorbar(drawn, ax=axes, shrink=0.7)
+        below.colorbar(drawn, ax=axes, shrink=0.9)
         save(figure, arguments.pictures, __file__)
     sums = ", ".join(f"{name} {(r**3).mean().item():.4f}" for name, r in results.items())
     print(f"Result: mean cubes: {sums}")
