@@ -189,3 +189,11 @@ def test_remainders_as_float16():
         suiren.fmod(x[0], y.abs()).tolist()
         suiren.fmod(x, y).tolist(), suiren.remainder(x[3].float(), y.float()).half().tolist()
     assert not host_operators(made)
+
+
+def test_constants_of_float16_within_rows():
+    x = values(4, 6).half()
+    with compiling() as made:
+        found = (suiren.triu(x.sum(1, keepdim=True), -2) + x).tolist()
+        assert found
+    assert not host_operators(made)

@@ -261,12 +261,11 @@ def constant(b: Emitter, kind: dtype, value: object, width: int = 0) -> Operand:
     """A constant of a type, in ``width`` lanes."""
     from suiren.compiler.codegen.emitter import vector
 
-    if kind in (dtypes.float16, dtypes.bfloat16):
+    if kind is dtypes.bfloat16:
         import numpy as np
 
         pattern = int(np.asarray(value).astype(kind.numpy).view(np.uint16))
-        made = b.const(vector("i16", width), pattern)
-        return b.convert("bitcast", made, "half") if kind is dtypes.float16 else made
+        return b.const(vector("i16", width), pattern)
     return b.const(vector(HELD[kind], width), value)
 
 
