@@ -31,7 +31,7 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
     ]
     size = _size([what for _, what in given])
     try:
-        found = program.native.run(inputs, own)
+        found, interrupt = program.native.run(inputs, own)
     except Exception as problem:
         if program.native.failed_check(problem):
             return program.interpretation.run(inputs, own)
@@ -49,7 +49,7 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
                 f"compiled and interpreted differ in result {number} ({node}): {problem}\n"
                 f"{program.native.graph}"
             )
-    return found, None
+    return found, interrupt
 
 
 def _size(inputs: list[Any]) -> float:

@@ -28,6 +28,15 @@ from suiren.trace.meta import Meta
 log = logging.getLogger("suiren.compiler")
 
 
+_COUNT = """define void @kernel(ptr %args, i64 %task) {} {{
+  %runs = load i64, ptr %args
+  %more = add i64 %runs, 1
+  store i64 %more, ptr %args
+  ret void
+}}
+"""
+
+
 class HostMustRun(Exception):
     """A check failed (an index out of bounds, say): the interpreter is to run and report."""
 
@@ -53,6 +62,8 @@ class NativeProgram:
     def _bind(self, input_keys: tuple) -> None:
         plan = self.plan
         texts = [step.kernel.text for step in plan.steps if step.kernel is not None]
+        if plan.donations:
+            texts.append(_COUNT.format(host().function_attributes))
         self.kernels = machine_code.load(texts)
         self.cells: dict[Any, int] = {}
         self.formats: list[str] = []
@@ -123,6 +134,12 @@ class NativeProgram:
                 [next(native).address, at + 8 * starts[count], step.kernel.tasks, int(step.barrier)]
             )
             count += 1
+        # counts the runs that came to their end, where outputs write over inputs
+        self.finished = np.zeros(1, np.int64)
+        if self.plan.donations and isinstance(self.segments[-1], tuple):
+            first, length = self.segments[-1]
+            self.segments[-1] = (first, length + 1)
+            rows.append([self.kernels[-1].address, self.finished.ctypes.data, 1, 1])
         self.table = np.array(rows or [[0] * 4], np.uint64)
         self.table_address = self.table.ctypes.data
 
@@ -167,8 +184,14 @@ class NativeProgram:
 
     # ---- running
 
-    def run(self, inputs: list[tuple[int, Any]], own: bool) -> list[Any]:
-        """The wanted buffers; ``inputs`` is emptied. Raises HostMustRun where a check fails."""
+    def run(
+        self, inputs: list[tuple[int, Any]], own: bool
+    ) -> tuple[list[Any], BaseException | None]:
+        """The wanted buffers; ``inputs`` is emptied. Raises HostMustRun where a check fails.
+
+        When this raises, the inputs are as they were. An interrupt that comes when outputs have
+        already taken the place of inputs is handed back beside the buffers.
+        """
         with self.lock:
             return self._run(inputs, own)
 
@@ -183,7 +206,9 @@ class NativeProgram:
             isinstance(segment, Node) for segment in self.segments
         )
 
-    def _run(self, inputs: list[tuple[int, Any]], own: bool) -> list[Any]:
+    def _run(
+        self, inputs: list[tuple[int, Any]], own: bool
+    ) -> tuple[list[Any], BaseException | None]:
         given = [what for _, what in inputs]
         addresses, known = pool.addresses, memory.given
         keep: list[Any] = []  # copies of inputs, alive until the run is over
@@ -218,11 +243,18 @@ class NativeProgram:
         self.packer.pack_into(cells, 0, *packed)
         parts: dict[Node, Any] = {}
         table = self.table_address
-        for segment in self.segments:
-            if isinstance(segment, Node):
-                self._host(segment, given, made, parts)
-            else:
-                self.run_steps(table + 32 * segment[0], segment[1])
+        runs = self.finished[0]
+        interrupt: BaseException | None = None
+        try:
+            for segment in self.segments:
+                if isinstance(segment, Node):
+                    self._host(segment, given, made, parts)
+                else:
+                    self.run_steps(table + 32 * segment[0], segment[1])
+        except BaseException as problem:
+            if self.finished[0] == runs:
+                raise
+            interrupt = problem
         for array in made[len(self.output_nodes) :]:
             if array.any():
                 raise HostMustRun
@@ -242,7 +274,7 @@ class NativeProgram:
         inputs.clear()
         for i, shape in self.reshaped:
             results[i] = results[i].reshape(shape)
-        return results
+        return results, interrupt
 
     @staticmethod
     def _donated(given: list[Any], at: int) -> Any:

@@ -80,9 +80,12 @@ class Program:
 
             return run_checked(self, inputs, own)
         try:
-            return self.native.run(inputs, own), None
-        except Exception as problem:
-            # the inputs are as they were: the interpreter says what is wrong, in whose words
+            return self.native.run(inputs, own)
+        except BaseException as problem:
+            # the inputs are as they were
+            if not isinstance(problem, Exception):  # Ctrl-C: what was asked for is completed
+                return self.interpretation.run(inputs, own)[0], problem
+            # the interpreter says what is wrong, in whose words
             if not self.native.expected(problem):
                 _log.warning("a compiled program failed: %r; interpreted instead", problem)
             return self.interpretation.run(inputs, own)
