@@ -545,6 +545,66 @@ def einsum(g):
     return suiren.einsum("ij,kj->ik", x, g.array((g.size(), x.shape[1]), str(x.dtype)[6:]))
 
 
+def image(g):
+    """Small pictures [N, C, H, W] of the program, or new ones."""
+    fitting = [
+        t for t in g.tensors
+        if t.dim() == 4 and str(t.dtype)[6:] in FLOATS and min(t.shape) > 0 and t.shape[1] < 40
+    ]  # fmt: skip
+    if fitting and g.random.random() < 0.6:
+        return g.random.choice(fitting)
+    r = g.random
+    shape = (r.randint(1, 3), r.choice((1, 2, 3, 4, 8, 16, 20)), r.randint(1, 9), r.randint(3, 17))
+    return g.array(shape, r.choice(FLOATS))
+
+
+@step(5)
+def conv2d(g):
+    x, r = image(g), g.random
+    kind, channels = str(x.dtype)[6:], x.shape[1]
+    groups = r.choice([n for n in (1, 1, 1, 2, channels) if channels % n == 0])
+    out = groups * r.choice((1, 2, 3, 8, 16))
+    kernel = [r.randint(1, min(4, n)) for n in x.shape[2:]]
+    weight = g.array((out, channels // groups, *kernel), kind)
+    bias = g.array((out,), kind) if r.random() < 0.5 else None
+    found = suiren.nn.functional.conv2d(
+        x, weight, bias, r.choice((1, 1, 2, (2, 1))), r.choice((0, 1, 2, (0, 1))),
+        r.choice((1, 1, 1, 2)), groups,
+    )  # fmt: skip
+    return found.relu() if r.random() < 0.4 else found
+
+
+@step(1)
+def conv1d(g):
+    x = image(g).flatten(2)
+    weight = g.array((g.random.choice((1, 4, 9)), x.shape[1], 3), str(x.dtype)[6:])
+    return suiren.nn.functional.conv1d(x, weight, padding=g.random.choice((0, 1)))
+
+
+@step(1)
+def conv_transpose2d(g):
+    x = image(g)
+    weight = g.array((x.shape[1], g.random.randint(1, 5), 3, 2), str(x.dtype)[6:])
+    return suiren.nn.functional.conv_transpose2d(x, weight, stride=g.random.choice((1, 2)))
+
+
+@step(2, ("max_pool2d", "avg_pool2d"))
+def pooled(g, name):
+    x, r = image(g), g.random
+    size = [min(r.choice((1, 2, 3)), n) for n in x.shape[2:]]
+    padding = [r.choice((0, 0, n // 2)) for n in size]
+    return getattr(suiren.nn.functional, name)(x, size, r.choice((None, 1, 2)), padding)
+
+
+@step(1)
+def picture_norm(g):
+    x = image(g)
+    n, kind = x.shape[1], str(x.dtype)[6:]
+    return suiren.nn.functional.batch_norm(
+        x, None, None, g.array((n,), kind), g.array((n,), kind), training=True
+    )
+
+
 # ---- by index
 
 
