@@ -744,6 +744,8 @@ def main(arguments: list[str]) -> None:
                     if not isinstance(segment, tuple):
                         host[segment.attributes[0].name] += 1
         del programs
+        if seed % 500 == 499:
+            print(f"... {seed + 1}", flush=True)
         if problem is not None:
             kind = signature(problem)
             kinds[kind] += 1
