@@ -1,4 +1,4 @@
-"""Weight and spectral normalization as parametrizations.
+"""Weight and spectral normalization as parametrizations; orthogonal ones stand beside.
 
 Sources: Salimans and Kingma 2016, arXiv:1602.07868; Miyato et al. 2018, arXiv:1802.05957;
 PyTorch, torch.nn.utils.parametrizations.
@@ -11,11 +11,12 @@ from typing import Any
 import suiren
 from suiren.nn import functional as F
 from suiren.nn.modules.module import Module
+from suiren.nn.utils.orthogonal import orthogonal
 from suiren.nn.utils.parametrize import register_parametrization
 from suiren.nn.utils.weight_norm import norm_except_dim
 from suiren.tensor import Tensor
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 class _WeightNorm(Module):

@@ -68,7 +68,10 @@ class ParametrizationList(ModuleList):
             value: Any = original
             for module in reversed(self):
                 if hasattr(module, "right_inverse"):
-                    value = module.right_inverse(value)
+                    try:
+                        value = module.right_inverse(value)
+                    except NotImplementedError:  # it has none as it is set up: as if undefined
+                        pass
         if isinstance(value, Tensor):
             self.is_tensor = True
             self.ntensors = 1
