@@ -275,7 +275,7 @@ class LnStructured(_ByAmount):
         return _only_channels(default_mask, t, self.dim, kept)
 
     @classmethod
-    def apply(
+    def apply(  # type: ignore[override]  # PyTorch's own names of what the method needs
         cls, module: Any, name: str, amount: Any, n: Any, dim: int,
         importance_scores: Tensor | None = None,
     ) -> Any:
@@ -409,7 +409,8 @@ def is_pruned(module: Module) -> bool:
 def _check_amount(amount: Any) -> None:
     if not isinstance(amount, numbers.Real):
         raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-    if amount < 0 or (not isinstance(amount, numbers.Integral) and amount > 1):
+    is_share = not isinstance(amount, numbers.Integral)
+    if float(amount) < 0 or (is_share and float(amount) > 1):
         raise ValueError(
             f"amount={amount} should either be a float in the range [0, 1] or a non-negative "
             "integer"
