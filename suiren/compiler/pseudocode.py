@@ -25,6 +25,7 @@ from suiren.compiler.plan import Step
 from suiren.compiler.target import Target
 
 LONGEST = 60  # characters of an expression before its parts get names of their own
+SHORT = 12  # characters of a load that is written again where it is used again
 _LETTERS = "ijklpqrsuvwxyz"
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "floor_div": "//", "and": "&", "or": "|",
@@ -163,6 +164,7 @@ class _Expressions:
             stack.pop()
             found = self._write(at, [self.known[id(i)] for i in inputs])
             leaf = at.op in ("constant", "number", "index", "root")
+            leaf = leaf or at.op == "load" and len(found) <= SHORT
             if not leaf and at is not term and (
                 self.uses.get(id(at), 0) > 1 or len(found) > LONGEST
             ):  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from suiren.explanation.watching import Place, Run, copies, watched_calls
 
-SECONDS = 1.5  # spent on taking times, at most, shared by the programs
+SECONDS = 0.5  # spent on taking times, at most, shared by the programs
 MAX_RUNS = 30
 
 

@@ -193,7 +193,7 @@ class EventList(list):
         super().__init__(events)
         self._profile_memory = profile_memory
         self._with_flops = with_flops
-        self._metadata = metadata or {}
+        self._metadata = {} if metadata is None else metadata
 
     @classmethod
     def of(cls, spans: Sequence[Span], origin: int, **options: Any) -> EventList:

@@ -68,24 +68,16 @@ def schedule(
             f"Invalid profiler schedule arguments: wait={wait}, warmup={warmup}, repeat={repeat} "
             f"and skip_first={skip_first} must not be negative and active={active} must be positive"
         )
-    cycle = wait + warmup + active
+    cycle = [ProfilerAction.NONE] * wait + [ProfilerAction.WARMUP] * warmup
+    cycle += [ProfilerAction.RECORD] * (active - 1) + [ProfilerAction.RECORD_AND_SAVE]
+    begin = skip_first - (wait if skip_first_wait else 0)
 
     def action(step: int) -> ProfilerAction:
         if step < 0:
-            raise AssertionError(f"step numbers are not negative, but got {step}")
-        if step < skip_first:
-            return ProfilerAction.NONE
-        step -= skip_first
-        if skip_first_wait:
-            step += wait
-        if repeat and step // cycle >= repeat:
-            return ProfilerAction.NONE
-        place = step % cycle
-        if place < wait:
-            return ProfilerAction.NONE
-        if place < wait + warmup:
-            return ProfilerAction.WARMUP
-        return ProfilerAction.RECORD_AND_SAVE if place == cycle - 1 else ProfilerAction.RECORD
+            raise AssertionError(f"the steps of a schedule begin with 0, but got {step}")
+        number, place = divmod(step - begin, len(cycle))
+        over = step < skip_first or (repeat and number >= repeat)
+        return ProfilerAction.NONE if over else cycle[place]
 
     return action
 

@@ -1,7 +1,7 @@
 """Collecting spans of time: who calls what, when it began and ended, and within what.
 
-A :class:`Recorder` replaces ``dispatch.apply`` and a few other functions in the modules that use
-them while it is open, and looks on while programs run. Times are ``time.perf_counter_ns``.
+While it is open, a :class:`Recorder` stands in the place of ``dispatch.apply`` and of a few other
+functions, and looks on while programs run. Times are ``time.perf_counter_ns``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from time import perf_counter_ns
-from types import TracebackType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
 from suiren import dispatch
@@ -50,6 +50,11 @@ class Span:
         self.details: dict[str, Any] = {}
 
 
+def _profiled(operator: Any, inputs: tuple, attributes: tuple = ()) -> Any:
+    # runs as dispatch.apply, among that module's names
+    return _profiled_apply(operator, inputs, attributes)  # type: ignore[name-defined]  # noqa: F821
+
+
 class Recorder:
     """Collects spans from ``start`` to ``stop``; there is one at a time."""
 
@@ -61,6 +66,7 @@ class Recorder:
         self.began = self.ended = 0
         self._open = threading.local()
         self._replaced: list[tuple[Any, str, Any]] = []
+        self._code: CodeType = dispatch.apply.__code__
 
     # ---- from start to stop
 
@@ -116,17 +122,17 @@ class Recorder:
             self._replace(found, name, functools.partial(self._around, title, kind))
 
     def _replace_apply(self) -> None:
-        """Puts the timed ``apply`` wherever the plain one was imported to."""
-        self._apply = dispatch.apply
-        self._timed_apply = timed_apply = self._around_apply(dispatch.apply)
-        for module in list(sys.modules.values()):
-            if getattr(module, "__dict__", {}).get("apply") is self._apply:
-                module.apply = timed_apply  # type: ignore[attr-defined]
+        """Puts other code into ``apply`` itself: operators hold the function in many places."""
+        function = dispatch.apply
+        self._code = function.__code__
+        plain = FunctionType(
+            self._code, function.__globals__, function.__name__, function.__defaults__
+        )
+        dispatch._profiled_apply = self._around_apply(plain)  # type: ignore[attr-defined]
+        function.__code__ = _profiled.__code__
 
     def _restore_apply(self) -> None:
-        for module in list(sys.modules.values()):  # more than before: they import lazily
-            if getattr(module, "__dict__", {}).get("apply") is self._timed_apply:
-                module.apply = self._apply  # type: ignore[attr-defined]
+        dispatch.apply.__code__ = self._code
 
     # ---- spans
 
@@ -229,7 +235,7 @@ class Recorder:
         number = self.numbers.setdefault(program, len(self.numbers) + 1)
         span = self.begin(f"program {number}", "program")
         try:
-            if program.key is not None and program.seen + 1 >= programs.COMPILE_AT:
+            if _is_due(program):
                 compiling = self.begin("suiren::compile", "program")
                 try:
                     program._compile()
@@ -286,9 +292,9 @@ class Recorder:
         return found
 
 
-def active() -> Recorder | None:
-    """The recorder at work."""
-    return _active
+def _is_due(program: Any) -> bool:
+    """Whether the program's next run is going to compile it."""
+    return program.key is not None and program.is_due(program.seen + 1)
 
 
 def users_stack() -> list[str]:
@@ -303,10 +309,10 @@ def users_stack() -> list[str]:
     return found
 
 
-def _subclasses(kind: type) -> list[type]:
-    found: list[type] = [kind]
+def _subclasses(kind: type[Any]) -> list[type[Any]]:
+    found: list[type[Any]] = [kind]
     for known in found:  # which grows meanwhile
-        found += [k for k in known.__subclasses__() if k not in found]
+        found += [other for other in known.__subclasses__() if other not in found]
     return found
 
 
