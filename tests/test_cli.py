@@ -25,7 +25,7 @@ from suiren.cli.progress import Reporter
 from suiren.vision.datasets import Digits, stratified_split
 from suiren.vision.models import get_model, list_models, register_model, small
 
-FILES = ["config.json", "confusion.png", "curves.png", "metrics.csv", "model.pt"]
+FILES = ["config.json", "confusion.png", "curves.png", "metrics.csv", "model.pt", "report.html"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,8 @@ def metrics(run) -> list[dict[str, str]]:
     with open(Path(run) / "metrics.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:
-        assert float(row.pop("seconds")) >= 0
+        for name in [name for name in row if name.endswith("seconds")]:
+            assert float(row.pop(name)) >= 0
     return rows
 
 
@@ -81,7 +82,7 @@ def fails(capsys, command: str, message: str) -> None:
 # --- training on the digits
 
 
-def test_digits_train_to_a_good_accuracy_and_leave_five_files(capsys):
+def test_digits_train_to_a_good_accuracy_and_leave_six_files(capsys):
     assert main(["train", "--epochs", "5"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -94,8 +95,9 @@ def test_digits_train_to_a_good_accuracy_and_leave_five_files(capsys):
     ]
     pattern = r"epoch (\d)/5  loss \d+\.\d{4}  train \d\.\d{4}  test \d\.\d{4}  \d+ images/s"
     assert [re.fullmatch(pattern, line).group(1) for line in lines[4:9]] == list("12345")
-    accuracy = float(re.fullmatch(r"test accuracy (\d\.\d{4})", lines[9]).group(1))
-    assert len(lines) == 10
+    assert lines[9] == f"report: {Path('runs/digits-1/report.html')}"
+    accuracy = float(re.fullmatch(r"test accuracy (\d\.\d{4})", lines[10]).group(1))
+    assert len(lines) == 11
     assert accuracy >= 0.96  # PyTorch gives 0.9833 from the same seed
 
     run = Path("runs/digits-1")
@@ -275,7 +277,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(capsys, monkeypatch, number):
         "interrupted: epoch 2 of 4 is kept; go on with: suiren train --resume 'broken off'\n"
     )
     assert metrics("broken off") == metrics("whole")[:2]
-    assert sorted(p.name for p in Path("broken off").iterdir()) == [FILES[0], *FILES[3:]]
+    kept = ["config.json", "metrics.csv", "model.pt"]
+    assert sorted(p.name for p in Path("broken off").iterdir()) == kept
 
     assert main(["train", "--resume", "broken off"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -332,6 +335,7 @@ def test_a_complete_run_says_so_and_more_epochs_extend_it(capsys):
     assert main(["train", "--resume", "short"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "short is complete: 2 epochs; go on with a larger --epochs",
+        f"report: {Path('short/report.html')}",
         accuracy,
     ]
     assert main(["train", "--resume", "short", "--epochs", "3"]) == 0
@@ -406,7 +410,12 @@ def test_bad_options_are_one_line(capsys):
         ("--image-size", "3", "must be at least 4, got 3"),
         ("--image-size", "1000000", "must be at most 512, got 1000000"),
         ("--seed", "-1", "must be at least 0, got -1"),
-        ("--model", "resnet", "there is no model 'resnet'; choose from cnn, mlp"),
+        (
+            "--model",
+            "resnet",
+            "there is no model 'resnet'; choose from cnn, cnn4, mlp or a model of suiren.vision "
+            "such as resnet50, resnet34, resnet18",
+        ),
         (
             "--optimizer",
             "newton",
@@ -418,7 +427,8 @@ def test_bad_options_are_one_line(capsys):
     fails(
         capsys,
         "",
-        "suiren: error: no command given: use train, predict or info (see suiren --help)",
+        "suiren: error: no command given: use train, predict, run, summary, bench or info "
+        "(see suiren --help)",
     )
     assert not Path("runs").exists()
 
@@ -508,7 +518,7 @@ def test_damaged_run_folders_are_one_line(capsys):
             damaged("config.json", lambda good, c=content: c, "run/config.json is damaged: ")
         damaged(
             "config.json",
-            lambda good: good.replace(b'"format": 1', b'"format": 99'),
+            lambda good: good.replace(b'"format": 2', b'"format": 99'),
             "run/config.json was written by a newer suiren",
         )
         for old, new in [
@@ -733,8 +743,8 @@ def test_the_split_is_stratified_and_depends_on_the_seed():
 
 
 def test_models_have_names():
-    assert list_models(small) == ["cnn", "mlp"]
-    with pytest.raises(ValueError, match="Unknown model 'vgg'; there are alexnet, cnn, "):
+    assert list_models(small) == ["cnn", "cnn4", "mlp"]
+    with pytest.raises(ValueError, match="Unknown model 'vgg'; there are alexnet, cnn, cnn4, "):
         get_model("vgg")
     with pytest.raises(ValueError, match="already registered"):
         register_model("cnn")(get_model)

@@ -1,12 +1,13 @@
 """What `suiren train` learns from: the embedded digits, or a folder of class sub-folders.
 
-Either way the result is an ImageSet: every picture at one size, in memory, as bytes.
+Either way the result is an ImageSet: every picture at one size, in memory, as bytes. Public data
+sets are read by `named.py`, images with points by `marked.py`.
 """
 
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,60 @@ from suiren.vision.datasets.digits import INK_LEVELS, load_arrays
 _LITTER = {"desktop.ini", "thumbs.db", "__macosx"}
 
 
+# Of all images of a run together, in bytes.
+MOST_BYTES = 8 << 30
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled pictures of one size.
+    """Pictures of one size, each with a class or with points.
 
-    images: uint8 (N, C, S, S), C is 1 or 3; labels: int64 (N,); classes: K names;
-    description: one line about them for the user.
+    images: uint8 (N, C, S, S), C is 1 or 3; labels: int64 (N,), or float32 (N, P, 2) points as
+    shares of width and height (NaN where unknown); classes: K names, none where there are points;
+    description: one line about them for the user; test_from: where the images to test on begin,
+    None if they are yet to be chosen; names: of the files, None where there are no files.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: list[str]
     description: str
+    test_from: int | None = None
+    names: list[str] | None = None
 
     def digest(self) -> str:
         """A SHA-256 of pixels, labels and class names: equal exactly when training is."""
-        record = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        record.update(np.ascontiguousarray(self.images).tobytes())
-        record.update(np.ascontiguousarray(self.labels).tobytes())
+        shape: tuple = (self.images.shape, self.classes)
+        if self.test_from is not None:
+            shape = (*shape, self.test_from)
+        record = hashlib.sha256(repr(shape).encode())
+        record.update(np.ascontiguousarray(self.images).data)
+        record.update(np.ascontiguousarray(self.labels).data)
         return record.hexdigest()
+
+    def only(self, positions: np.ndarray) -> "ImageSet":
+        """These images alone, in this order; what was to be tested on still is."""
+        test_from = self.test_from
+        if test_from is not None:
+            test_from = int((positions < test_from).sum())
+        names = None if self.names is None else [self.names[i] for i in positions]
+        return replace(
+            self,
+            images=self.images[positions],
+            labels=self.labels[positions],
+            test_from=test_from,
+            names=names,
+        )
+
+
+def check_memory(count: int, image_size: int, channels: int) -> None:
+    """Raise CommandError if so many images of this size would not fit in memory."""
+    need = count * image_size * image_size * channels
+    if need > MOST_BYTES:
+        raise CommandError(
+            f"{count} images of {image_size}x{image_size} take {need / 2**30:.0f} GiB of memory; "
+            "use a smaller --image-size, or fewer with --limit"
+        )
 
 
 def read_digits(image_size: int) -> ImageSet:
@@ -63,8 +99,12 @@ def read_folder(
     image_size: int,
     say_skipped: Callable[[str], None],
     advance: Callable[[int, int], None],
+    limit: int | None = None,
 ) -> ImageSet:
     """The pictures in `folder`, one sub-folder per class, at `image_size`.
+
+    If `folder` has the sub-folders `train` and `val`, `valid` or `test`, each with the classes
+    below it, the images to test on are those of the latter.
 
     Classes are the sub-folders in the order of their names; a class's pictures are all files in
     it, at any depth, in the order of their paths. Hidden files and folders are passed over.
@@ -73,13 +113,79 @@ def read_folder(
     Args:
         say_skipped: called with "PATH: reason" for each file that is no picture.
         advance: called with (files read, files in all) after each file.
+        limit: read this many files of each part at most, the same share of every class.
 
     Raises:
-        CommandError: no such folder, fewer than two classes, or a class without a picture.
+        CommandError: no such folder, fewer than two classes, a class without a picture, or other
+            classes to test on than to train on.
     """
+    parts = split_folders(folder)
+    if parts is None:
+        return _read_classes(folder, image_size, say_skipped, advance, limit)
+    train_folder, test_folder = parts
+    classes, tested = list(list_classes(train_folder)), list(list_classes(test_folder))
+    if classes != tested:
+        raise CommandError(_different_classes(train_folder, test_folder, classes, tested))
+    train = _read_classes(train_folder, image_size, say_skipped, advance, limit, least=1)
+    test = _read_classes(test_folder, image_size, say_skipped, advance, limit, least=1)
+    pixels = [train.images, test.images]
+    if train.images.shape[1] != test.images.shape[1]:  # one of them has colour
+        pixels = [np.broadcast_to(p, (len(p), 3, *p.shape[2:])) for p in pixels]
+    mode = "colour" if pixels[0].shape[1] == 3 else "grayscale"
+    return ImageSet(
+        images=np.concatenate(pixels),
+        labels=np.concatenate([train.labels, test.labels]),
+        classes=classes,
+        description=f"{folder}, {len(train.labels)} images in {train_folder.name} and "
+        f"{len(test.labels)} in {test_folder.name}, {len(classes)} classes; {mode}, "
+        f"resized and padded to {image_size}x{image_size}",
+        test_from=len(train.labels),
+        names=[*(train.names or ()), *(test.names or ())],
+    )
+
+
+def split_folders(folder: Path) -> tuple[Path, Path] | None:
+    """The sub-folders to train and to test on, if `folder` is divided that way."""
+    train = folder / "train"
+    if not train.is_dir() or not any(entry.is_dir() for entry in train.iterdir()):
+        return None
+    for name in ("val", "valid", "test"):
+        if (folder / name).is_dir():
+            return train, folder / name
+    return None
+
+
+def _different_classes(
+    train_folder: Path, test_folder: Path, classes: list[str], tested: list[str]
+) -> str:
+    text = f"{train_folder} and {test_folder} have different classes"
+    for place, more in (
+        (train_folder, sorted(set(classes) - set(tested))),
+        (test_folder, sorted(set(tested) - set(classes))),
+    ):
+        if more:
+            rest = f" and {len(more) - 3} more" if len(more) > 3 else ""
+            text += f"; only {place.name} has {', '.join(map(repr, more[:3]))}{rest}"
+    return text
+
+
+def _read_classes(
+    folder: Path,
+    image_size: int,
+    say_skipped: Callable[[str], None],
+    advance: Callable[[int, int], None],
+    limit: int | None,
+    least: int = 2,
+) -> ImageSet:
+    """The pictures in one folder of class folders, `least` or more in each."""
     files = list_classes(folder)
     total = sum(len(paths) for paths in files.values())
+    if limit is not None and total > limit:
+        files = {n: _spread(p, max(least, len(p) * limit // total)) for n, p in files.items()}
+        total = sum(len(paths) for paths in files.values())
+    check_memory(total, image_size, 3)
     squares: list[np.ndarray] = []
+    names: list[str] = []
     labels: list[int] = []
     coloured = 0
     done = 0
@@ -92,12 +198,13 @@ def read_folder(
                 say_skipped(f"{path}: {error}")
             else:
                 squares.append(square)
+                names.append(path.relative_to(folder).as_posix())
                 labels.append(label)
                 coloured += has_colour(square)
             done += 1
             advance(done, total)
         readable = len(squares) - before
-        if readable < 2:
+        if readable < least:
             raise CommandError(_too_few(name, folder / name, len(paths), readable))
 
     images = np.stack(squares)  # N, S, S, 3
@@ -112,7 +219,13 @@ def read_folder(
         classes=list(files),
         description=f"{folder}, {len(squares)} images, {len(files)} classes; {mode}, "
         f"resized and padded to {image_size}x{image_size}",
+        names=names,
     )
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """`count` of the paths, evenly spaced."""
+    return [paths[i * len(paths) // count] for i in range(count)] if count < len(paths) else paths
 
 
 def list_classes(folder: Path) -> dict[str, list[Path]]:

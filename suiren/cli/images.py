@@ -39,6 +39,11 @@ def open_rgb(path: Path, wanted_size: int) -> "Image.Image":
     Raises:
         UnreadableImage: not a regular file, or not a picture.
     """
+    return open_with_size(path, wanted_size)[0]
+
+
+def open_with_size(path: Path, wanted_size: int) -> tuple["Image.Image", tuple[int, int]]:
+    """What `open_rgb` gives, and (width, height) of the upright picture in the file."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if path.is_dir():
@@ -51,10 +56,13 @@ def open_rgb(path: Path, wanted_size: int) -> "Image.Image":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata and large pictures are no news here
             with Image.open(path) as image:
+                width, height = image.size
                 if image.format == "JPEG":
                     image.draft("RGB", (2 * wanted_size, 2 * wanted_size))
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by a quarter
+                upright = _to_rgb(ImageOps.exif_transpose(image))
+                return upright, (height, width) if turned else (width, height)
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
     except Exception as error:  # a damaged file raises almost anything inside its decoder

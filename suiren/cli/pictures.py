@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suiren.cli.runfolder import Epoch
+from suiren.cli.runfolder import CLASSIFY, Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +53,8 @@ def _setting() -> Iterator[None]:
 
 
 @_setting()
-def draw_curves(history: list[Epoch]) -> bytes:
-    """A PNG with the loss on the left and both accuracies on the right, by epoch."""
+def draw_curves(history: list[Epoch], task: str = CLASSIFY) -> bytes:
+    """A PNG with the loss on the left, and on the right both accuracies or errors, by epoch."""
     figure = _new_figure(9.0, 3.6)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     epochs = [epoch.epoch for epoch in history]
@@ -65,14 +65,20 @@ def draw_curves(history: list[Epoch]) -> bytes:
     loss_axes.set_ylim(bottom=0)
     _dress(loss_axes, "Training loss", epochs)
 
-    train = [epoch.train_accuracy for epoch in history]
-    test = [epoch.test_accuracy for epoch in history]
+    share = 1.0 if task == CLASSIFY else 100.0  # errors in percent of the side
+    train = [share * epoch.train_score for epoch in history]
+    test = [share * epoch.test_score for epoch in history]
     accuracy_axes.plot(epochs, train, color=TRAIN_COLOUR, label="train", **style)
     accuracy_axes.plot(epochs, test, color=TEST_COLOUR, label="test", **style)
-    low = min(train + test)
-    accuracy_axes.set_ylim(max(0.0, low - 0.08 * (1.0 - low) - 0.005), 1.005)
-    _dress(accuracy_axes, f"Accuracy (test {test[-1]:.4f} at the end)", epochs)
-    accuracy_axes.legend(loc="lower right", frameon=False, labelcolor="linecolor")
+    if task == CLASSIFY:
+        low = min(train + test)
+        accuracy_axes.set_ylim(max(0.0, low - 0.08 * (1.0 - low) - 0.005), 1.005)
+        _dress(accuracy_axes, f"Accuracy (test {test[-1]:.4f} at the end)", epochs)
+    else:
+        accuracy_axes.set_ylim(bottom=0)
+        _dress(accuracy_axes, f"Error, % of the side (test {test[-1]:.2f} at the end)", epochs)
+    place = "lower right" if task == CLASSIFY else "upper right"
+    accuracy_axes.legend(loc=place, frameon=False, labelcolor="linecolor")
     return _png(figure)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: config.json, metrics.csv, model.pt and two pictures.
+"""The folder of a run: config.json, metrics.csv, model.pt, two pictures and report.html.
 
 Every file is written beside its place and renamed into it, so a reader, a power cut or a full
 disk finds the old file or the new one. model.pt is written last and decides which epoch is kept:
@@ -10,7 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,28 @@ from suiren.cli import options
 from suiren.cli.errors import CommandError, first_line
 from suiren.files import replacing
 
-FORMAT = 1  # raised when an older suiren could not read the files any more
+FORMAT = 2  # raised when an older suiren could not read the files any more
 CONFIG, METRICS, MODEL = "config.json", "metrics.csv", "model.pt"
-CURVES, CONFUSION = "curves.png", "confusion.png"
-HEADER = "epoch,loss,train_accuracy,test_accuracy,seconds"
+CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
+CLASSIFY, KEYPOINTS = options.TASKS
+_TIMES = "test_loss,lr,data_seconds,train_seconds,test_seconds"
+HEADER = f"epoch,loss,train_accuracy,test_accuracy,seconds,{_TIMES}"
+POINTS_HEADER = f"epoch,loss,train_error,test_error,seconds,{_TIMES}"
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's numbers; config.json holds exactly this.
 
-    folder: absolute path of the pictures, None for the embedded digits; digest: of the pictures
-    (ImageSet.digest); mean, std: of each channel over the training pictures, on a 0 to 1 scale.
+    folder: absolute path of the pictures, None for data sets that have a name; digest: of the
+    pictures (ImageSet.digest); mean, std: of each channel over the training pictures, on a 0 to 1
+    scale, or those that the weights at the beginning are used to. What has a default here was not
+    there in format 1.
+
+    data: "digits", "folder" or the name of a public data set, which lies in data_root; task:
+    "classify" or "keypoints", which has `points` points from points_file (and, to test on,
+    test_folder and test_points); limit: images taken at most; pretrained: the file of the weights
+    at the beginning.
     """
 
     format: int
@@ -50,23 +60,50 @@ class RunConfig:
     test_images: int
     mean: list[float]
     std: list[float]
+    data: str = "folder"
+    data_root: str | None = None
+    task: str = CLASSIFY
+    points: int = 0
+    points_file: str | None = None
+    test_folder: str | None = None
+    test_points: str | None = None
+    limit: int | None = None
+    schedule: str = "none"
+    weight_decay: float = 0.0
+    augment: bool = False
+    flip: bool = False
+    pretrained: str | None = None
+    freeze: bool = False
+    backbone_lr: float | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of metrics.csv; loss and train_accuracy are means over the epoch as it ran."""
+    """One row of metrics.csv.
+
+    loss and train_score are means over the epoch as it ran. The scores are accuracies, or for
+    points the mean distance to the true point as a share of the image's side. Of `seconds`, which
+    is all, data_seconds went by waiting for images, train_seconds in steps of training and
+    test_seconds in testing.
+    """
 
     epoch: int
     loss: float
-    train_accuracy: float
-    test_accuracy: float
+    train_score: float
+    test_score: float
     seconds: float
+    test_loss: float = 0.0
+    lr: float = 0.0
+    data_seconds: float = 0.0
+    train_seconds: float = 0.0
+    test_seconds: float = 0.0
 
     def row(self) -> str:
         """The line of metrics.csv, without its end."""
         return (
-            f"{self.epoch},{self.loss:.6f},{self.train_accuracy:.6f},"
-            f"{self.test_accuracy:.6f},{self.seconds:.3f}"
+            f"{self.epoch},{self.loss:.6f},{self.train_score:.6f},"
+            f"{self.test_score:.6f},{self.seconds:.3f},{self.test_loss:.6f},{self.lr:.6g},"
+            f"{self.data_seconds:.3f},{self.train_seconds:.3f},{self.test_seconds:.3f}"
         )
 
 
@@ -153,12 +190,20 @@ def _checked_config(path: Path, content: Any) -> RunConfig:
     values = {}
     for field in fields(RunConfig):
         if field.name not in content:
+            if field.default is not MISSING and content.get("format") == 1:
+                continue
             raise CommandError(f"{path} is damaged: {field.name!r} is missing")
         try:
             values[field.name] = _CHECKS[field.name](content[field.name])
         except argparse.ArgumentTypeError as error:
             raise CommandError(f"{path} is damaged: {field.name!r} {error}") from error
+    if content["format"] == 1 and values["folder"] is None:
+        values["data"] = "digits"
     config = RunConfig(**values)
+    if (config.points > 0) is not (config.task == KEYPOINTS):
+        raise CommandError(f"{path} is damaged: 'points' does not go with 'task'")
+    if config.task == CLASSIFY and len(config.classes) < 2:
+        raise CommandError(f"{path} is damaged: 'classes' must be a list of two names or more")
     if not len(config.mean) == len(config.std) == config.channels:
         raise CommandError(f"{path} is damaged: 'mean' and 'std' need {config.channels} numbers")
     return config
@@ -171,8 +216,8 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list) or len(value) < 2:
-        raise argparse.ArgumentTypeError("must be a list of two names or more")
+    if not isinstance(value, list):
+        raise argparse.ArgumentTypeError("must be a list of names")
     return [_text(item) for item in value]
 
 
@@ -192,10 +237,20 @@ def _channels(value: Any) -> int:
     return int(value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise argparse.ArgumentTypeError(f"must be true or false, got {value!r}")
+    return value
+
+
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "format": lambda value: options.integer(value, 1),
     "suiren": _text,
-    "folder": lambda value: None if value is None else _text(value),
+    "folder": _or_none(_text),
     "digest": _text,
     "model": options.model,
     "epochs": options.epochs,
@@ -210,12 +265,27 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "test_images": lambda value: options.integer(value, 1),
     "mean": _numbers,
     "std": _numbers,
+    "data": _text,
+    "data_root": _or_none(_text),
+    "task": options.task,
+    "points": lambda value: options.integer(value, 0),
+    "points_file": _or_none(_text),
+    "test_folder": _or_none(_text),
+    "test_points": _or_none(_text),
+    "limit": _or_none(options.count),
+    "schedule": options.schedule,
+    "weight_decay": options.weight_decay,
+    "augment": _flag,
+    "flip": _flag,
+    "pretrained": _or_none(_text),
+    "freeze": _flag,
+    "backbone_lr": _or_none(options.learning_rate),
 }
 
 
-def write_metrics(folder: Path, history: list[Epoch]) -> None:
+def write_metrics(folder: Path, history: list[Epoch], task: str = CLASSIFY) -> None:
     """Write metrics.csv."""
-    lines = [HEADER, *(epoch.row() for epoch in history)]
+    lines = [POINTS_HEADER if task == KEYPOINTS else HEADER, *(epoch.row() for epoch in history)]
     write_atomically(folder / METRICS, ("\n".join(lines) + "\n").encode())
 
 
@@ -232,7 +302,8 @@ def read_metrics(folder: Path, epochs: int) -> list[Epoch]:
         raise CommandError(f"cannot read {path}: {first_line(error)}") from error
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} is damaged: not text") from error
-    if not lines or lines[0] != HEADER:
+    # Format 1 had the first columns alone.
+    if not lines or lines[0] not in (HEADER, POINTS_HEADER, HEADER.removesuffix("," + _TIMES)):
         raise CommandError(f"{path} is damaged: its first line should be {HEADER}")
     rows = lines[1 : 1 + epochs]
     if len(rows) < epochs:
@@ -245,12 +316,12 @@ def read_metrics(folder: Path, epochs: int) -> list[Epoch]:
 def _read_row(path: Path, number: int, line: str) -> Epoch:
     try:
         first, *rest = line.split(",")
-        loss, train_accuracy, test_accuracy, seconds = (float(value) for value in rest)
-        if int(first) != number:
+        values = [float(value) for value in rest]
+        if int(first) != number or len(values) not in (4, 9):
             raise ValueError(f"epoch {first} where {number} should be")
     except ValueError as error:
         raise CommandError(f"{path} is damaged in line {number + 1}: {line!r}") from error
-    return Epoch(number, loss, train_accuracy, test_accuracy, seconds)
+    return Epoch(number, *values)
 
 
 def write_checkpoint(folder: Path, checkpoint: dict[str, Any]) -> None:

@@ -1,84 +1,140 @@
-"""`suiren train`: from pictures to a run folder with a model, its numbers and two plots."""
+"""`suiren train`: from pictures to a run folder with a model, its numbers and a report."""
 
 import argparse
+import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import suiren as torch
-from suiren.cli import options, runfolder
+from suiren.cli import networks, options, runfolder
+from suiren.cli.batches import Batches
 from suiren.cli.errors import EXIT_INTERRUPTED, CommandError, first_line
-from suiren.cli.folders import ImageSet, read_digits, read_folder
+from suiren.cli.folders import ImageSet
 from suiren.cli.interrupts import Interrupted, Interrupts
+from suiren.cli.named import NATIVE_SIZE
 from suiren.cli.progress import Reporter
-from suiren.cli.runfolder import RunConfig
-from suiren.cli.training import Job, Standardize, predict_classes, train
-from suiren.utils.data import TensorDataset
+from suiren.cli.runfolder import CLASSIFY, KEYPOINTS, RunConfig
+from suiren.cli.sources import FOLDER_SIZE, POINTS_SIZE, Source, usual_size
+from suiren.cli.training import Job, Standardize, evaluate, train
 from suiren.vision.datasets import stratified_split
 from suiren.vision.models import list_models, small
 
-DEFAULTS = {"model": "cnn", "epochs": 15, "batch_size": 64, "optimizer": "adam", "seed": 0}
-DIGITS_SIZE, FOLDER_SIZE = 8, 32
+DEFAULTS = {"model": "cnn", "epochs": 15, "batch_size": 64, "optimizer": "adam", "seed": 0,
+            "schedule": "none", "weight_decay": 0.0}  # fmt: skip
+# Tens of thousands of images: fewer epochs, a larger network.
+NAMED_DEFAULTS = {"model": "cnn4", "epochs": 5, "schedule": "onecycle"}
 TEST_FRACTION = 0.2
 
 DESCRIPTION = """\
-Train an image classifier.
+Train a network on images.
 
-Without FOLDER it learns the 1,797 handwritten digits that are part of suiren. With
-FOLDER it learns the pictures there: one sub-folder per class, its name the class's name.
-One fifth of every class, drawn by the seed, is kept apart to test on.
+DATA is one of
+  digits         1,797 handwritten digits that are part of suiren (the default)
+  mnist, fashion-mnist, cifar10
+                 70,000 or 60,000 images, read from --data-root, fetched if not there
+  a folder       your own pictures: one sub-folder per class, its name the class's
+                 name; or train/ and val/ or test/ with such sub-folders each
 
-The run folder gets metrics.csv, curves.png, confusion.png, model.pt and config.json.
-Ctrl-C keeps the last complete epoch; --resume goes on from there to the same result
-as a run that was not interrupted.
+Of the digits and of a plain folder one fifth of every class, drawn by the seed, is kept
+apart to test on.
+
+With --task keypoints it learns where points are, on images of any sizes: DATA is a folder
+of images, --points a CSV file with a row for each: file name, then x, y of every point.
+
+The run folder gets report.html, metrics.csv, curves.png, confusion.png, model.pt and
+config.json. Ctrl-C keeps the last complete epoch; --resume goes on from there to the same
+result as a run that was not interrupted.
+"""
+
+EXAMPLES = """\
+examples:
+  suiren train mnist --epochs 3
+  suiren train photos --model resnet18 --pretrained resnet18.pth --freeze --epochs 5
+  suiren train faces --task keypoints --points faces.csv --augment
 """
 
 
 def add_command(commands: Any) -> None:
     """Enter `train` among the subcommands."""
-    parser = commands.add_parser("train", help="train an image classifier", description=DESCRIPTION)
+    parser = commands.add_parser(
+        "train", help="train a network on images", description=DESCRIPTION, epilog=EXAMPLES
+    )
+    names = ", ".join(list_models(small))
     rates = ", ".join(f"{name} {rate:g}" for name, rate in options.DEFAULT_LR.items())
-    add = parser.add_argument
-    add("folder", metavar="FOLDER", nargs="?", help="pictures, one sub-folder per class")
-    add("--model", type=options.model, metavar="NAME", help=f"{', '.join(list_models(small))} (cnn)")
-    add("--epochs", type=options.epochs, metavar="N", help="times through the images (15)")
+
+    add = parser.add_argument_group("what is learned").add_argument
+    add("data", metavar="DATA", nargs="?", help="digits, mnist, fashion-mnist, cifar10, a folder")
+    add("--data-root", metavar="FOLDER", help="where the files of mnist and so on are (data)")
+    add("--limit", type=options.count, metavar="N",
+        help="train on N images at most, and test on N at most")  # fmt: skip
+    add("--task", type=options.task, metavar="NAME", help=f"{', '.join(options.TASKS)} (classify)")
+    add("--points", metavar="CSV", help="the table of the points, for --task keypoints")
+    add("--test-data", metavar="FOLDER", help="images to test on, for --task keypoints")
+    add("--test-points", metavar="CSV", help="the table of their points")
+    add("--image-size", type=options.image_size, metavar="PIXELS",
+        help="height and width to bring images to (of digits 8, mnist 28, cifar10 32; of a folder "
+        f"{FOLDER_SIZE}, with points {POINTS_SIZE}; 224 with models of suiren.vision)")  # fmt: skip
+    add("--augment", action="store_true", help="turn, move and scale the images to train on a bit")
+    add("--flip", action="store_true", help="mirror half of them: for photographs, not for letters")
+
+    add = parser.add_argument_group("the network").add_argument
+    add("--model", type=options.model, metavar="NAME",
+        help=f"{names}, or one of suiren.vision such as resnet18 (cnn; of mnist, fashion-mnist and "
+        "cifar10 cnn4)")  # fmt: skip
+    add("--pretrained", metavar="FILE",
+        help="begin with the weights in FILE, a state dict or a run's model.pt; the last layer "
+        "begins anew")  # fmt: skip
+    add("--freeze", action="store_true", help="train the last layer alone")
+    add("--backbone-lr", type=options.learning_rate, metavar="RATE",
+        help="learning rate of all but the last layer")  # fmt: skip
+
+    add = parser.add_argument_group("training").add_argument
+    add("--epochs", type=options.epochs, metavar="N", help="times through the images (15; of mnist "
+        "and so on 5)")  # fmt: skip
     add("--batch-size", type=options.batch_size, metavar="N", help="images in a step (64)")
-    add("--lr", type=options.learning_rate, metavar="RATE", help=f"learning rate ({rates})")
-    add(
-        "--optimizer",
-        type=options.optimizer,
-        metavar="NAME",
-        help=f"{', '.join(sorted(options.DEFAULT_LR))} (adam)",
-    )
-    add(
-        "--image-size",
-        type=options.image_size,
-        metavar="PIXELS",
-        help=f"height and width to bring images to ({FOLDER_SIZE}; the digits have {DIGITS_SIZE})",
-    )
+    add("--lr", type=options.learning_rate, metavar="RATE",
+        help=f"learning rate ({rates}; a third of it for models of suiren.vision)")  # fmt: skip
+    add("--schedule", type=options.schedule, metavar="NAME",
+        help=f"{', '.join(options.SCHEDULES)}: how the learning rate goes (none; of mnist and so "
+        "on onecycle)")  # fmt: skip
+    add("--optimizer", type=options.optimizer, metavar="NAME",
+        help=f"{', '.join(sorted(options.DEFAULT_LR))} (adam)")  # fmt: skip
+    add("--weight-decay", type=options.weight_decay, metavar="RATE", help="(0)")
     add("--seed", type=options.seed, metavar="N", help="of split, weights and shuffles (0)")
+    add("--workers", type=options.workers, metavar="N", default=0,
+        help="processes that prepare images (0: this one does)")  # fmt: skip
+    add("--threads", type=options.count, metavar="N", help="threads that compute (all cores)")
+
+    add = parser.add_argument_group("output").add_argument
     add("--out", metavar="RUN", help="run folder to make (runs/NAME-1, -2, ...)")
     add("--resume", metavar="RUN", help="go on with this run; --epochs may be larger than before")
+    add("--language", type=options.language, metavar="NAME",
+        help=f"of the report: {', '.join(options.LANGUAGES)} (as the system's)")  # fmt: skip
     add("--quiet", action="store_true", help="print the final test accuracy only")
+    add("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do `suiren train` and give the exit status."""
     job: Job | None = None
-    with Interrupts() as interrupts, Reporter(arguments.quiet) as reporter:
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    with Interrupts() as interrupts, Reporter(arguments.quiet or arguments.json) as reporter:
         try:
             if arguments.resume is None:
                 job = _new_job(arguments, reporter, interrupts.check)
             else:
                 job = _resumed_job(arguments, reporter, interrupts.check)
+            job.workers = arguments.workers
             train(job, reporter, interrupts.check)
-            _finish(job, reporter)
+            _finish(job, reporter, arguments)
         except (Interrupted, KeyboardInterrupt):
             reporter.close()
             reporter.warning(_how_to_resume("interrupted", job))
@@ -106,26 +162,37 @@ def _shell_word(text: str) -> str:
 
 
 def _new_job(arguments: argparse.Namespace, reporter: Reporter, check: Callable[[], None]) -> Job:
+    """A new run, as the command line says; nothing is written before all has been read."""
+    _refuse_nonsense(arguments)
+    source = Source.of_arguments(arguments)
+    defaults = DEFAULTS | (NAMED_DEFAULTS if source.data in NATIVE_SIZE else {})
     chosen: dict[str, Any] = {
         key: default if getattr(arguments, key) is None else getattr(arguments, key)
-        for key, default in DEFAULTS.items()
+        for key, default in defaults.items()
     }
-    lr = options.DEFAULT_LR[chosen["optimizer"]] if arguments.lr is None else arguments.lr
-    size = arguments.image_size
-    if size is None:
-        size = DIGITS_SIZE if arguments.folder is None else FOLDER_SIZE
+    lr = arguments.lr
+    if lr is None:
+        lr = options.default_lr(chosen["optimizer"], chosen["model"])
+    size = arguments.image_size or usual_size(source, chosen["model"])
     # Said before the images are read, which may take a while.
     if arguments.out is not None:
         _check_out(Path(arguments.out))
+    ours = True
+    if arguments.pretrained is not None:
+        _, ours = networks.read_weights(Path(arguments.pretrained))
 
-    images = _read_images(arguments.folder, size, reporter, check)
-    train_at, test_at = stratified_split(images.labels.tolist(), TEST_FRACTION, chosen["seed"])
+    images = source.read(size, arguments.limit, reporter, check)
+    train_at, test_at = _split(images, chosen["seed"])
     mean, std = _channel_statistics(images.images[train_at])
-    folder = None if arguments.folder is None else str(Path(arguments.folder).resolve())
+    if not networks.is_small(chosen["model"]):
+        if ours:
+            mean, std = mean * (3 // len(mean)), std * (3 // len(std))
+        else:  # what the published weights are used to
+            mean, std = networks.IMAGENET_MEAN, networks.IMAGENET_STD
     config = RunConfig(
         format=runfolder.FORMAT,
         suiren=torch.__version__,
-        folder=folder,
+        folder=source.folder,
         digest=images.digest(),
         lr=lr,
         image_size=size,
@@ -135,14 +202,71 @@ def _new_job(arguments: argparse.Namespace, reporter: Reporter, check: Callable[
         test_images=len(test_at),
         mean=mean,
         std=std,
+        data=source.data,
+        data_root=source.data_root,
+        task=source.task,
+        points=images.labels.shape[1] if source.task == KEYPOINTS else 0,
+        points_file=source.points_file,
+        test_folder=source.test_folder,
+        test_points=source.test_points,
+        limit=arguments.limit,
+        augment=arguments.augment,
+        flip=arguments.flip,
+        pretrained=arguments.pretrained and str(Path(arguments.pretrained).resolve()),
+        freeze=arguments.freeze,
+        backbone_lr=arguments.backbone_lr,
         **chosen,
     )
-    name = "digits" if folder is None else _run_name(folder)
+    name = source.data if source.folder is None else _run_name(source.folder)
     check()
-    place = runfolder.new_run_folder(arguments.out, name)
-    job = Job.begin(place, config, *_datasets(images, train_at, test_at))
+    job = Job.begin(
+        lambda: runfolder.new_run_folder(arguments.out, name),
+        config,
+        *_datasets(images, config, train_at, test_at),
+    )
     _introduce(job, images, reporter)
     return job
+
+
+def _refuse_nonsense(arguments: argparse.Namespace) -> None:
+    """Options that need others, or that contradict each other."""
+    points = arguments.task == KEYPOINTS
+    if points:
+        if arguments.data in (None, "digits", *NATIVE_SIZE):
+            raise CommandError("--task keypoints needs a folder of images")
+        if arguments.points is None:
+            raise CommandError(
+                "--task keypoints needs --points FILE.csv: file name, then x, y of every point"
+            )
+        if arguments.flip:
+            raise CommandError(
+                "--flip cannot be used with --task keypoints: left and right points would change "
+                "places"
+            )
+        if arguments.test_data is not None and arguments.test_points is None:
+            raise CommandError("--test-data needs --test-points, the table of its points")
+    else:
+        for key in ("points", "test_data", "test_points"):
+            if getattr(arguments, key) is not None:
+                option = "--" + key.replace("_", "-")
+                raise CommandError(f"{option} is for --task keypoints")
+    if arguments.freeze and arguments.backbone_lr is not None:
+        raise CommandError("--freeze and --backbone-lr contradict each other; give one of them")
+    if arguments.freeze and arguments.pretrained is None:
+        raise CommandError("--freeze needs --pretrained: random weights are nothing to keep")
+
+
+def _split(images: ImageSet, seed: int) -> tuple[list[int], list[int]]:
+    """Positions of the images to train on and of those to test on."""
+    count = len(images.labels)
+    if images.test_from is not None:
+        return list(range(images.test_from)), list(range(images.test_from, count))
+    # Points have no classes: the fifth is drawn from all.
+    labels = images.labels.tolist() if images.labels.ndim == 1 else [0] * count
+    try:
+        return stratified_split(labels, TEST_FRACTION, seed)
+    except ValueError as error:
+        raise CommandError(f"too few images to train and to test on: {first_line(error)}") from None
 
 
 def _resumed_job(
@@ -152,19 +276,17 @@ def _resumed_job(
     config = runfolder.read_config(place)
     _refuse_conflicts(arguments, place, config)
     epoch = runfolder.read_checkpoint(place)["epoch"]
-    source = arguments.folder or config.folder
-    images = _read_images(source, config.image_size, reporter, check)
+    source = Source.of_config(config).moved(arguments)
+    images = source.read(config.image_size, config.limit, reporter, check)
     if images.digest() != config.digest:
-        where = "the embedded digits" if source is None else source
+        where = "the embedded digits" if config.data == "digits" else source.shown or config.data
         raise CommandError(
             f"the images of {where} are not those that {place} began with, "
             "so it cannot be resumed; start a new run"
         )
-    changed = replace(config, epochs=arguments.epochs or config.epochs)
-    if source is not None:
-        changed = replace(changed, folder=str(Path(source).resolve()))
-    train_at, test_at = stratified_split(images.labels.tolist(), TEST_FRACTION, config.seed)
-    job = Job.resume(place, changed, *_datasets(images, train_at, test_at))
+    changed = replace(source.kept_in(config), epochs=arguments.epochs or config.epochs)
+    train_at, test_at = _split(images, config.seed)
+    job = Job.resume(place, changed, *_datasets(images, changed, train_at, test_at))
     if changed != config:
         runfolder.write_config(place, changed)
     if epoch >= changed.epochs:
@@ -178,20 +300,33 @@ def _resumed_job(
 def _refuse_conflicts(arguments: argparse.Namespace, place: Path, config: RunConfig) -> None:
     if arguments.out is not None and Path(arguments.out).resolve() != place.resolve():
         raise CommandError("--out and --resume name different run folders; give only --resume")
-    if arguments.folder is not None and config.folder is None:
-        raise CommandError(f"{place} learns the embedded digits, not {arguments.folder}")
-    for key in ("model", "batch_size", "lr", "optimizer", "image_size", "seed"):
+    if arguments.data is not None and config.folder is None and arguments.data != config.data:
+        what = "the embedded digits" if config.data == "digits" else config.data
+        raise CommandError(f"{place} learns {what}, not {arguments.data}")
+    keeps = "a resumed run keeps its settings, only --epochs may grow"
+    for key in ("model", "batch_size", "lr", "optimizer", "image_size", "seed", "task", "limit",
+                "schedule", "weight_decay", "backbone_lr"):  # fmt: skip
         wanted, given = getattr(config, key), getattr(arguments, key)
         if given is not None and given != wanted:
             option = "--" + key.replace("_", "-")
             raise CommandError(
-                f"{option} {given} conflicts with {place}, which has {wanted}; "
-                "a resumed run keeps its settings, only --epochs may grow"
+                f"{option} {given} conflicts with {place}, which has {wanted}; {keeps}"
             )
+    for key in ("augment", "flip", "freeze", "pretrained"):
+        given, wanted = getattr(arguments, key), getattr(config, key)
+        if key == "pretrained" and given is not None:
+            given = str(Path(given).resolve())
+        if given and given != wanted:
+            raise CommandError(f"--{key} conflicts with {place}, which began without it; {keeps}")
     if arguments.epochs is not None and arguments.epochs < config.epochs:
         raise CommandError(
             f"--epochs {arguments.epochs} is fewer than the {config.epochs} of {place}; "
             "a resumed run may only grow"
+        )
+    if (arguments.epochs or 0) > config.epochs and config.schedule != "none":
+        raise CommandError(
+            f"--epochs cannot grow: the {config.schedule} schedule of {place} ends with epoch "
+            f"{config.epochs}; begin a new run with --pretrained {place / runfolder.MODEL}"
         )
 
 
@@ -211,26 +346,6 @@ def _run_name(folder: str) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(folder).name).strip("-.") or "images"
 
 
-def _read_images(
-    folder: str | None, size: int, reporter: Reporter, check: Callable[[], None]
-) -> ImageSet:
-    if folder is None:
-        return read_digits(size)
-    started = False
-
-    def advance(done: int, total: int) -> None:
-        nonlocal started
-        if not started:
-            reporter.start("reading", total)
-            started = True
-        reporter.advance(done)
-        check()
-
-    return read_folder(
-        Path(folder), size, lambda text: reporter.warning(f"skipped {text}"), advance
-    )
-
-
 def _channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     """Mean and deviation of each channel of (N, C, S, S) bytes, on a 0 to 1 scale."""
     # From counts of the 256 values: exact, and no copy of the images as floats.
@@ -247,41 +362,85 @@ def _channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def _datasets(
-    images: ImageSet, train_at: list[int], test_at: list[int]
-) -> tuple[TensorDataset, TensorDataset]:
-    def part(positions: list[int]) -> TensorDataset:
+    images: ImageSet, config: RunConfig, train_at: list[int], test_at: list[int]
+) -> tuple[Batches, Batches]:
+    def part(positions: list[int], **variations: Any) -> Batches:
+        names = None if images.names is None else [images.names[i] for i in positions]
         chosen = images.images[positions], images.labels[positions]
-        return TensorDataset(*(torch.tensor(array) for array in chosen))
+        return Batches(*chosen, names=names, **variations)
 
-    return part(train_at), part(test_at)
+    varied = {"augment": config.augment, "flip": config.flip, "seed": config.seed}
+    return part(train_at, **varied), part(test_at)
 
 
 def _introduce(job: Job, images: ImageSet, reporter: Reporter) -> None:
     config = job.config
     parameters = sum(weights.numel() for weights in job.model.parameters())
     reporter.line(f"data: {images.description}")
-    reporter.line(
-        f"split: {config.train_images} images to train on, {config.test_images} to test on "
-        f"(one fifth of every class, seed {config.seed})"
-    )
+    if images.test_from is None:
+        which = "one fifth of every class" if config.task == CLASSIFY else "one fifth"
+        reporter.line(
+            f"split: {config.train_images} images to train on, {config.test_images} to test on "
+            f"({which}, seed {config.seed})"
+        )
+    schedule = f", {config.schedule}" if config.schedule != "none" else ""
     reporter.line(
         f"model: {config.model}, {parameters:,} parameters; {config.optimizer}, "
-        f"learning rate {config.lr:g}, batch size {config.batch_size}"
+        f"learning rate {config.lr:g}{schedule}, batch size {config.batch_size}"
     )
+    if job.note:
+        frozen = "; all else is frozen" if config.freeze else ""
+        reporter.line(f"weights: {job.note}{frozen}")
     reporter.line(f"run: {job.folder}")
 
 
-def _finish(job: Job, reporter: Reporter) -> None:
-    """Draw the two plots from the last epoch and print the final accuracy."""
-    from suiren.cli import pictures
+def _finish(job: Job, reporter: Reporter, arguments: argparse.Namespace) -> None:
+    """Draw the pictures and the report from the last epoch, and print the final score."""
+    from suiren.cli import pictures, report
 
-    predicted = predict_classes(job.model, job.test_data, Standardize(job.config), lambda: None)
-    labels = job.test_data.tensors[1].numpy()
-    classes = len(job.config.classes)
-    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    config, labels = job.config, job.test_data.labels
+    reporter.start("report", len(job.test_data))
+    outputs = evaluate(
+        job.model, job.test_data, Standardize(config), lambda: None, reporter.advance
+    )
     reporter.close()
-    curves = pictures.draw_curves(job.history)
-    confusion = pictures.draw_confusion(counts.reshape(classes, classes), job.config.classes)
+    curves = pictures.draw_curves(job.history, config.task)
     runfolder.write_atomically(job.folder / runfolder.CURVES, curves)
-    runfolder.write_atomically(job.folder / runfolder.CONFUSION, confusion)
-    reporter.result(f"test accuracy {job.history[-1].test_accuracy:.4f}")
+    if config.task == CLASSIFY:
+        classes = len(config.classes)
+        pairs = labels * classes + outputs.argmax(1)
+        counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        confusion = pictures.draw_confusion(counts, config.classes)
+        runfolder.write_atomically(job.folder / runfolder.CONFUSION, confusion)
+    page = report.make(job, outputs, arguments.language)
+    runfolder.write_atomically(job.folder / runfolder.REPORT, page.encode("utf-8", "replace"))
+    score = job.history[-1].test_score
+    if arguments.json:
+        reporter.result(json.dumps(_as_json(job)))
+    elif config.task == CLASSIFY:
+        reporter.line(f"report: {job.folder / runfolder.REPORT}")
+        reporter.result(f"test accuracy {score:.4f}")
+    else:
+        reporter.line(f"report: {job.folder / runfolder.REPORT}")
+        reporter.result(f"test error {100 * score:.2f}% of the image's side")
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    """What a program wants to know of a finished run."""
+    kind = "accuracy" if job.config.task == CLASSIFY else "error"
+    epochs = []
+    for epoch in job.history:
+        row = asdict(epoch)
+        row[f"train_{kind}"], row[f"test_{kind}"] = row.pop("train_score"), row.pop("test_score")
+        epochs.append(row)
+    return {
+        "run": str(job.folder),
+        "report": str(job.folder / runfolder.REPORT),
+        "model": job.config.model,
+        "parameters": sum(weights.numel() for weights in job.model.parameters()),
+        "trained": sum(w.numel() for w in job.model.parameters() if w.requires_grad),
+        "train_images": job.config.train_images,
+        "test_images": job.config.test_images,
+        f"test_{kind}": job.history[-1].test_score,
+        "epochs": epochs,
+    }

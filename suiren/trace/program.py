@@ -5,7 +5,8 @@ its inputs (Meta of an array, class of a Python number) and the slots whose resu
 held. Two traces with equal keys are the same work on other data, so the program is kept.
 
 A program is interpreted with NumPy when its key is first seen and compiled when it is seen again;
-the count alone decides, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
+small ones, and the ninth and further shapes of the same work, when they have been seen more often.
+Counts alone decide, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
 interprets, ``SUIREN_JIT=1`` compiles at first sight, and ``SUIREN_CHECK=1`` compares every compiled
 run with the interpreter. Nothing above this module notices.
 """
@@ -25,6 +26,10 @@ from suiren.trace.value import Value
 
 _JIT = os.environ.get("SUIREN_JIT", "")
 COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to be seen
+# To compile takes ten milliseconds and more, to interpret a small program tens of microseconds:
+# those of few entries and bytes wait until they have been seen so often.
+SMALL_ENTRIES, SMALL_BYTES, SMALL_PATIENCE = 16, 1 << 16, 32
+FAMILY = 8  # compiled shapes of the same work until the next ones have to come more often
 _log = logging.getLogger("suiren.compiler")
 MAX_PROGRAMS = 1024
 MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half a kilobyte
@@ -32,6 +37,7 @@ MAX_KEPT_ENTRIES = 100_000  # over all programs kept; an entry takes about half 
 
 class _Tiers(threading.local):
     interpreting = 0  # how many blocks of interpreted() this thread is in
+    at_once = 0  # and of compiled_at_once()
 
 
 _tiers = _Tiers()
@@ -47,10 +53,46 @@ def interpreted() -> Iterator[None]:
         _tiers.interpreting -= 1
 
 
+@contextmanager
+def compiled_at_once() -> Iterator[None]:
+    """Inside, programs are compiled at first sight, unless SUIREN_JIT=0: work that is broken off
+    and taken up by another process gives the bits of work that was not."""
+    _tiers.at_once += 1
+    try:
+        yield
+    finally:
+        _tiers.at_once -= 1
+
+
+class _Families:
+    """Counts compiled programs of the same operators: the same work on other shapes.
+
+    Where shapes keep changing (sentences, growing sequences) each of them comes a few times, and
+    to compile them all would take longer than to interpret them.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: dict[int, int] = {}
+
+    def add(self, family: int) -> None:
+        if len(self._compiled) > MAX_PROGRAMS:
+            self._compiled.clear()
+        self._compiled[family] = self._compiled.get(family, 0) + 1
+
+    def patience(self, family: int) -> int:
+        """How often the next one has to be seen."""
+        return 2 * 4 ** min(10, self._compiled.get(family, 0) // FAMILY)
+
+
+_families = _Families()
+
+
 class Program:
     """A flushed trace made runnable; ``seen`` counts how often its key came up."""
 
-    __slots__ = ("seen", "size", "key", "native", "interpretation", "found_by", "next")
+    __slots__ = (
+        "seen", "size", "key", "native", "interpretation", "found_by", "next", "patience", "family",
+    )  # fmt: skip
 
     def __init__(self, key: tuple):
         self.seen = 0
@@ -60,6 +102,12 @@ class Program:
         self.key: tuple | None = key
         self.native: Any = None
         self.interpretation = Interpretation(*key)
+        # how often it is seen before it is compiled
+        entries = key[0]
+        nbytes = sum([meta.nbytes for entry in entries for meta in entry[3]])
+        small = len(entries) <= SMALL_ENTRIES and nbytes <= SMALL_BYTES
+        self.patience = SMALL_PATIENCE if small else 2
+        self.family = hash(tuple([entry[0] for entry in entries]))
 
     def run(
         self, inputs: list[tuple[int, Any]], own: bool
@@ -70,10 +118,9 @@ class Program:
         does not depend on it is computed all the same; the rest is None, and the error comes too.
         """
         self.seen += 1
-        first_tier = _tiers.interpreting and COMPILE_AT > 1
-        if self.key is not None and self.seen >= COMPILE_AT and not first_tier:
+        if self.key is not None and self.is_due(self.seen):
             self._compile()
-        if self.native is None or first_tier:
+        if self.native is None or (_tiers.interpreting and COMPILE_AT > 1):
             return self.interpretation.run(inputs, own)
         if CHECK:
             from suiren.compiler.checking import run_checked
@@ -90,10 +137,23 @@ class Program:
                 _log.warning("a compiled program failed: %r; interpreted instead", problem)
             return self.interpretation.run(inputs, own)
 
+    def is_due(self, seen: int) -> bool:
+        """Whether the run that makes it ``seen`` times is to compile it."""
+        if _tiers.interpreting and COMPILE_AT > 1:
+            return False
+        if COMPILE_AT != 2:
+            return seen >= COMPILE_AT
+        return bool(_tiers.at_once) or seen >= max(self.patience, _families.patience(self.family))
+
+    def hurry(self) -> None:
+        """From now on it is compiled at its second sight, however small."""
+        self.patience = 2
+
     def _compile(self) -> None:
         """Makes the native program, once; where none can be made, the interpreter goes on."""
         assert self.key is not None
         key, self.key = self.key, None
+        _families.add(self.family)
         from suiren.compiler import target
 
         if target.unavailable() is not None:

@@ -1,8 +1,9 @@
-"""Image classifiers: torchvision's model zoo, and two small models by name.
+"""Image classifiers: torchvision's model zoo, and three small models by name.
 
 `resnet18(weights="DEFAULT")` or `get_model("resnet18", weights="DEFAULT")` gives a model with
 published weights, `resnet18()` one with freshly drawn ones: PyTorch's own for the same seed. Names
-of classes, arguments and tensors are torchvision's. `cnn` and `mlp` are what `suiren train` uses.
+of classes, arguments and tensors are torchvision's. `cnn`, `cnn4` and `mlp` are what
+`suiren train` uses unless told otherwise.
 """
 
 # ruff: noqa: F401, F403 (what is imported here is here for users; __all__ of each module says what)
@@ -28,7 +29,7 @@ from suiren.vision.models.registry import (
 )
 from suiren.vision.models.resnet import *
 from suiren.vision.models.shufflenetv2 import *
-from suiren.vision.models.small import MLP, SmallCNN
+from suiren.vision.models.small import CNN4, MLP, SmallCNN
 from suiren.vision.models.squeezenet import *
 from suiren.vision.models.vgg import *
 from suiren.vision.models.vision_transformer import *

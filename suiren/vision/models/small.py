@@ -1,6 +1,7 @@
-"""Two classifiers small enough to train within seconds on a CPU.
+"""Three classifiers small enough to train within seconds or minutes on a CPU.
 
-They are what `suiren train` uses. Both accept square images of any size from 4 pixels up.
+They are what `suiren train` uses unless told otherwise. All accept square images of any size from
+4 pixels up; `num_classes` is the number of outputs, whatever they stand for.
 """
 
 from suiren import nn
@@ -54,6 +55,60 @@ class SmallCNN(nn.Module):
         features = self.features(images)
         features = features.flatten(1)  # N, channels * side * side
         return self.classifier(self.dropout(features))
+
+
+@register_model("cnn4")
+class CNN4(nn.Module):
+    """Four 3x3 convolutions with batch norm and ReLU, halved after two and after four, and two
+    linear layers.
+
+    The first two convolutions have 16 channels on grey images and 32 on coloured ones, the other
+    two twice as many; the hidden linear layer has 128. While the side is still above 8 after that,
+    it is halved once more. For 28x28 and 32x32; MNIST's test accuracy is above 99% after three
+    epochs. At 28x28 with one channel: 218,586 parameters.
+
+    Args:
+        channels: C, channels of the images.
+        image_size: S, height and width in pixels.
+        num_classes: K.
+
+    Shape:
+        input (N, C, S, S) float32, output (N, K) logits.
+
+    Example:
+        >>> import suiren as torch
+        >>> from suiren.vision.models import CNN4
+        >>> CNN4(channels=1, image_size=28, num_classes=10)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
+        super().__init__()
+        width = 16 if channels == 1 else 32
+        layers: list[nn.Module] = []
+        before, side = channels, image_size
+        for wide in (width, 2 * width):
+            for _ in range(2):
+                # Batch norm has a bias of its own.
+                convolution = nn.Conv2d(before, wide, 3, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(wide), nn.ReLU()]
+                before = wide
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        while side > 8:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(before * side * side, 128),
+            nn.ReLU(),
+            nn.Dropout(0.25),
+            nn.Linear(128, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of images (N, C, S, S)."""
+        return self.classifier(self.features(images).flatten(1))
 
 
 @register_model("mlp")
