@@ -70,7 +70,7 @@ def test_the_environment_sets_it():
     code = (
         "import suiren\nx = suiren.ones(10)\nfor _ in range(4): (x * 3 + 1).sum().item()\n"
     )
-    environment = {**os.environ, "SUIREN_LOG": "kernels", "SUIREN_JIT": "", "SUIREN_CHECK": ""}
+    environment = {**os.environ, "SUIREN_LOG": "kernels", "SUIREN_JIT": "1", "SUIREN_CHECK": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )

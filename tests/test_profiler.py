@@ -54,7 +54,7 @@ def test_operators_are_counted_and_nested(step):
 
 @needs_compiler
 def test_programs_have_their_kernels(step, monkeypatch):
-    monkeypatch.setattr(program, "COMPILE_AT", 2)
+    monkeypatch.setattr(program, "SMALL_PATIENCE", 2)
     program.programs.clear()
     with profile(with_flops=True, profile_memory=True) as prof:
         for _ in range(5):

@@ -117,6 +117,9 @@ class Watch:
             if len(lines) != len(key[0]):
                 lines = [None] * len(key[0])
             self.runs.append(Run(program, key, lines, copies(inputs)))
+        if program.seen:  # compiled at its second sight, however small or one of many
+            with programs.compiled_at_once():
+                return program.run(inputs, own)
         return program.run(inputs, own)
 
     def settled(self, before: list[Any]) -> bool:
