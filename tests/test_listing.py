@@ -68,7 +68,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 def test_the_environment_sets_it():
     code = (
-        "import suiren\nx = suiren.ones(10)\nfor _ in range(4): (x * 3 + 1).sum().item()\n"
+        "import suiren\nx = suiren.ones(10)\nfor _ in range(40): (x * 3 + 1).sum().item()\n"
     )
     environment = {**os.environ, "SUIREN_LOG": "kernels", "SUIREN_JIT": "1", "SUIREN_CHECK": ""}
     done = subprocess.run(
