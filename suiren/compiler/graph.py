@@ -543,7 +543,7 @@ class Graph:
         return self.make("scan", (self._stored(x),), (kind, dim), x.shape, x.dtype)
 
     def _stored(self, x: Node) -> Node:
-        """The array, which is going to be read from memory: constants are not there by themselves."""
+        """The array, which is going to be read from memory: constants do not lie there."""
         base = x
         while base.op == "reshape":
             base = base.inputs[0]

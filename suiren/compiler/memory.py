@@ -1,8 +1,8 @@
 """Memory for compiled programs: arrays for outputs, and an arena for what lies between.
 
 Fresh memory from the system costs a page fault for every four kilobytes, more than the arithmetic
-on them. So arrays that programs hand out are remembered: when nobody outside holds one any more (the
-reference count says so), it is handed out again.
+on them. So arrays that programs hand out are remembered: when nobody outside holds one any more
+(the reference count says so), it is handed out again.
 """
 
 from __future__ import annotations

@@ -378,7 +378,7 @@ class _Held:
 
 
 def _held_counts() -> tuple[int, int]:
-    """The reference counts that a Value and its array have when only a program's inputs hold them."""
+    """The reference counts of a Value and its array when only a program's inputs hold them."""
     inputs = [(0, _Held())]
     given = [what for _, what in inputs]
     at = 0

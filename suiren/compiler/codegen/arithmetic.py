@@ -1,8 +1,8 @@
 """Elementwise arithmetic in IR: what each kind of node means for each element type.
 
 Values of float32, float64 and the integers are held in their own types, truth values as ``i1``,
-float16 as ``half``, and bfloat16 as the ``i16`` of its bits (few processors compute with it, so it is
-only converted). Transcendental functions come from ``mathematics``.
+float16 as ``half``, and bfloat16 as the ``i16`` of its bits (few processors compute with it, so it
+is only converted). Transcendental functions come from ``mathematics``.
 """
 
 from __future__ import annotations

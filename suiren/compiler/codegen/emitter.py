@@ -335,8 +335,9 @@ class Emitter:
         self.line(f"call void @{full}({value}, ptr align {align} {pointer.text}, {mask})")
 
     def gather(
-        self, base: Operand, index: Operand, scalar: str, mask: Operand | None = None, other: Any = 0
-    ) -> Operand:
+        self, base: Operand, index: Operand, scalar: str, mask: Operand | None = None,
+        other: Any = 0,
+    ) -> Operand:  # fmt: skip
         """Loads ``base[index]`` lane by lane; ``index`` is a vector of i32 or i64."""
         width = lanes(index.type)
         type = vector(scalar, width)

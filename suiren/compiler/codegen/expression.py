@@ -1,10 +1,10 @@
 """What a group computes, worked out down to the addresses it reads.
 
-:class:`Resolver` follows the roots of a group through the graph once more and makes of it a graph of
-:class:`Term`: loads with their offsets as :class:`Affine` expressions of the loop variables, index
-values, arithmetic. Movement is gone; padding has become conditions. Neighbouring variables whose
-part in every expression is the same are then made one (:func:`coarsen`): an elementwise chain over
-contiguous arrays ends with a single loop, whatever its shape was.
+:class:`Resolver` follows the roots of a group through the graph once more and makes of it a graph
+of :class:`Term`: loads with their offsets as :class:`Affine` expressions of the loop variables,
+index values, arithmetic. Movement is gone; padding has become conditions. Neighbouring variables
+whose part in every expression is the same are then made one (:meth:`Resolver.coarsen`): an
+elementwise chain over contiguous arrays ends with a single loop, whatever its shape was.
 """
 
 from __future__ import annotations

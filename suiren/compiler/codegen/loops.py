@@ -1,10 +1,11 @@
 """Loop nests: a group of elementwise work and reductions as one kernel.
 
-The rows are shared out in tasks. In each row the inside is walked once for every level: reductions of
-one walk are known in the next, which finds the row in the first-level cache; dear values needed
-again (the exponentials of softmax) are kept in a scratch row. A group without rows is one flat loop,
-cut in chunks. Late reductions are added up by each task for itself, and a second kernel adds the
-tasks' results in order: the split is by shape, so the bits do not depend on the number of threads.
+The rows are shared out in tasks. In each row the inside is walked once for every level: reductions
+of one walk are known in the next, which finds the row in the first-level cache; dear values needed
+again (the exponentials of softmax) are kept in a scratch row. A group without rows is one flat
+loop, cut in chunks. Late reductions are added up by each task for itself, and a second kernel adds
+the tasks' results in order: the split is by shape, so the bits do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -280,7 +281,8 @@ class LoopNest:
         columns = self._columns()
         bytes_ = sum(self.inside * r.node.dtype.itemsize for r in columns)
         settled = any(self._is_settled(r) for r in self.late)
-        return (bool(columns) or settled) and self._row_number() > 2 * BLOCK and bytes_ <= SCRATCH_BYTES
+        long = self._row_number() > 2 * BLOCK
+        return (bool(columns) or settled) and long and bytes_ <= SCRATCH_BYTES
 
     def _one_row(self, row: Int, first: int) -> None:
         self._decode(row, first, self.rows)
@@ -451,7 +453,8 @@ class LoopNest:
         found = self.totals if self._is_settled(root) else self.accumulators
         parts = [found[root.node, u].get() for u in range(unroll)]
         while len(parts) > 1:
-            parts = [self._join(root.node, a, x) for a, x in zip(parts[::2], parts[1::2], strict=True)]
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self._join(root.node, a, x) for a, x in pairs]
         return horizontal(self.b, root.node.attributes[0], root.node.dtype, parts[0])
 
     # Thousands of numbers added one after the other lose digits: sums are added up in blocks, and

@@ -1,7 +1,7 @@
 """Kernels that walk in order: adding by index, and running sums.
 
-Where places may coincide, or each result needs the one before, the work along that dimension is done
-by one task from the beginning to the end; tasks share out the other dimensions. The order of
+Where places may coincide, or each result needs the one before, the work along that dimension is
+done by one task from the beginning to the end; tasks share out the other dimensions. The order of
 additions, and so every bit, is the same for any number of threads.
 """
 
@@ -52,7 +52,8 @@ class _Split:
         wanted = int(min(MAX_TASKS, max(1, work // TASK_WORK)))
         # whole vectors, several of them where there are enough
         pieces = min(max(1, wanted // outer), max(1, inner // (4 * lanes)))
-        self.chunk = -(-(-(-inner // pieces)) // lanes) * lanes
+        each = -(-inner // pieces)
+        self.chunk = -(-each // lanes) * lanes
         self.chunks = -(-inner // self.chunk)
         units = outer * self.chunks
         self.per_task = -(-units // min(units, wanted))
