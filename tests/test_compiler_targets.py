@@ -1,0 +1,74 @@
+"""Code for other machines: generated here for each target, and looked at."""
+
+import re
+import sys
+
+import pytest
+from compiling import needs_compiler
+
+import suiren
+from suiren.compiler import target
+
+pytestmark = needs_compiler
+
+
+def training_step():
+    nn = suiren.nn
+    suiren.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 33), nn.GELU(), nn.LayerNorm(33), nn.Linear(33, 5))
+    loss = nn.functional.cross_entropy(model(suiren.randn(16, 40)), suiren.arange(16) % 5)
+    loss.backward()
+
+
+@pytest.fixture
+def key(monkeypatch):
+    """What the largest program of a training step goes by."""
+    recorder = sys.modules["suiren.trace.recorder"]
+    keys = []
+    run = recorder.run_program
+
+    def noted(key, inputs, own=False):
+        keys.append(key)
+        return run(key, inputs, own)
+
+    monkeypatch.setattr(recorder, "run_program", noted)
+    training_step()
+    return max(keys, key=lambda key: len(key[0]))
+
+
+def listings(key, machine):
+    from suiren.compiler import machine_code
+    from suiren.compiler.fuse import Fusion
+    from suiren.compiler.layout import lay_out
+    from suiren.compiler.lower import lower
+    from suiren.compiler.plan import Plan
+
+    graph = lay_out(lower(*key), machine)
+    plan = Plan(graph, Fusion(graph), machine)
+    assert all(step.kernel is not None for step in plan.steps)
+    texts = dict.fromkeys(step.kernel.text for step in plan.steps)
+    return [machine_code.assembly(text, machine) for text in texts]
+
+
+WANTED = {
+    "avx512": (target.AVX512, r"vfmadd\w+ps.*%zmm"),
+    "avx2": (target.AVX2, r"vfmadd\w+ps.*%ymm"),
+    "sse2": (target.SSE2, r"mulps\s.*%xmm"),
+    "neon": (target.NEON, r"fmla\s+v\d+\.4s"),
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_a_training_step_is_vectorised_for(name, key):
+    machine, pattern = WANTED[name]
+    code = listings(key, machine)
+    assert len(code) > 5
+    assert sum(bool(re.search(pattern, text)) for text in code) >= 4
+    if machine.fma:  # nothing of C's library is called
+        calls = [line for text in code for line in re.findall(r"^\s+(?:callq?|bl)\s+.*", text, re.M)]
+        assert not calls, calls
+
+
+def test_wider_registers_are_not_assumed(key):
+    for text in listings(key, target.AVX2):
+        assert "%zmm" not in text and "%k1" not in text
