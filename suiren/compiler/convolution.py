@@ -8,6 +8,7 @@ The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
                the flipped weight; with strides, each *phase* of the result has taps of its own;
 ``correlate``  sums of products over all places, for the gradient by the weight, in several parts
                of the batch that are put together at the end;
+``winograd``   for 3x3 kernels without strides, where images and channels are neither few nor many;
 ``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
 elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
 
@@ -27,6 +28,7 @@ from suiren.compiler.images import interleaved, shifted, spread
 from suiren.compiler.target import Target
 
 PARTS = 16  # of the batch, each with a sum of its own
+MOST_CHANNELS = 256  # of images for Winograd's algorithm: squares have to stay in the cache
 PART_BYTES = 2 << 20  # that these sums may take together
 
 
@@ -164,6 +166,9 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     if c == 1 and o == groups:
         return _depthwise(g, x, w, rows, columns)
     block = _block(c, o // groups, x.dtype, target)
+    if groups == 1 and _suits_winograd(rows, columns, block, c, o, target):
+        numbers = (rows, columns, c, o, block, False)
+        return g.make("winograd", (x, w), numbers, node.shape, x.dtype)
     numbers = ((rows,), (columns,), groups, c, o // groups, block)
     packed = _packed(g, w, groups, block)
     return g.make("convolve", (x, packed), numbers, node.shape, x.dtype)
@@ -188,10 +193,14 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
         flipped = _flipped(g, w)
         parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
         return interleaved(g, parts, (h, width), 1)
+    block = _block(o // groups, c, grad.dtype, target)
+    if groups == 1 and len(rows) == len(columns) == 1:
+        if _suits_winograd(rows[0], columns[0], block, o, c, target):
+            numbers = (rows[0], columns[0], o, c, block, True)
+            return g.make("winograd", (grad, w), numbers, node.shape, grad.dtype)
     # result and image change places; the taps are turned round
     own = g.permute(g.reshape(w, (groups, o // groups, c, kh, kw)), (0, 2, 1, 3, 4))
     own = _flipped(g, g.reshape(own, (groups * c, o // groups, kh, kw)))
-    block = _block(o // groups, c, grad.dtype, target)
     numbers = (rows, columns, groups, o // groups, c, block)
     packed = _packed(g, own, groups, block)
     return g.make("convolve", (grad, packed), numbers, node.shape, grad.dtype)
@@ -227,6 +236,21 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
     numbers = (rows, columns, groups, c, own, block, parts)
     return g.make("correlate", (grad, x), numbers, node.shape, x.dtype)
+
+
+def _suits_winograd(
+    rows: Axis, columns: Axis, block: Block, c: int, o: int, target: Target
+) -> bool:
+    """Whether transforming squares pays: it wants channels by 16, and many places for each weight."""
+    return (
+        all(a.taps == 3 and a.stride == a.tap_step == 1 for a in (rows, columns))
+        and c % block.channels == 0
+        and block.channels % block.lanes == 0
+        and c <= MOST_CHANNELS
+        and o >= 16
+        and rows.count * columns.count >= 64
+        and target.fma
+    )
 
 
 def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:

@@ -34,9 +34,13 @@ from suiren.compiler.index import (
 OWN_STEP = frozenset(
     """host part scatter scatter_along scan concat update none correlate""".split()
 )
-PRODUCTS = frozenset(["matmul", "convolve"])  # the root of a group that is their epilogue
+PRODUCTS = frozenset(["matmul", "convolve", "winograd"])  # the rest of the group is an epilogue
 PIECED = frozenset(["concat", "update"])  # written piece by piece, each by a group of its own
 ORDERED = frozenset(["scatter", "scatter_along", "scan"])  # kernels of their own: codegen.scatter
+# whose operands lie in memory in whatever shape
+THROUGH_RESHAPES = ORDERED | frozenset(
+    """take take_along host convolve winograd correlate""".split()
+)
 DEAR = frozenset(
     """exp exp2 expm1 log log1p log2 log10 pow tanh sigmoid erf erfc erfinv sin cos tan asin acos
     atan sinh cosh asinh acosh atanh div sqrt rsqrt fmod remainder lgamma digamma atan2
@@ -149,7 +153,7 @@ class Fusion:
             return
         operands = node.inputs[1:] if node.op.startswith("scatter") else node.inputs[:count]
         for operand in operands:
-            if node.op in ("take", "take_along", "host", "convolve", "correlate", *ORDERED):
+            if node.op in THROUGH_RESHAPES:
                 operand = base_of(operand)
             yield operand
 

@@ -60,7 +60,7 @@ class Plan:
             made = scatter.kernels(group, target)
         elif first.op == "correlate":
             made = convolution.sums(group, target)
-        elif group.product and group.product.op == "convolve":
+        elif group.product and group.product.op != "matmul":
             made = convolution.kernels(group, target)
         elif group.product:
             made = products.kernels(group, target)

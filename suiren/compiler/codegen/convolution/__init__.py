@@ -7,7 +7,18 @@ second-level cache. The innermost loop keeps a tile of sums in registers: of pla
 result channels in a convolution, of (tap, channel) by vectors in a weight's gradient.
 """
 
-from suiren.compiler.codegen.convolution.direct import kernels
+from suiren.compiler.codegen.convolution import direct, winograd
 from suiren.compiler.codegen.convolution.weights import sums
+from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.fuse import Group
+from suiren.compiler.target import Target
+
+
+def kernels(group: Group, target: Target) -> list[Kernel]:
+    """The kernels of a group that is a convolution's epilogue."""
+    assert group.product is not None
+    chosen = winograd if group.product.op == "winograd" else direct
+    return chosen.kernels(group, target)
+
 
 __all__ = ["kernels", "sums"]
