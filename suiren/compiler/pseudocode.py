@@ -352,6 +352,11 @@ class _Nest:
             for term in self._of_the_row(terms) if nest.inside > 1 else ():
                 say.name(term)
             self._inner_loops()
+        kept = list(nest.keep_at.get(level, ()))
+        late_kept = [t for t in kept if any(t.node is r.node for r in stores)]
+        for term in kept:
+            if term not in late_kept:
+                self._keep(term)
         written = []
         for root in stores:
             name, text = name_of(root.node), _bare(say.text(root.term))
@@ -372,10 +377,8 @@ class _Nest:
             if self._is_column(root):
                 name = f"{name}[{index_text(root.place, self.names)}]"
             page.add(_joined(name, root.node.attributes[0], say.text(root.term)), root.node)
-        for term in nest.keep_at.get(level, ()):
-            text, name = say.text(term), f"row{len(self.kept)}"
-            page.add(f"{name}[{self.names[-1]}] = {_bare(text)}")
-            self.kept[id(term)] = f"{name}[{self.names[-1]}]"
+        for term in late_kept:
+            self._keep(term)
         page.depth = depth
         for node in written:
             say.ready.discard(node)
@@ -384,6 +387,12 @@ class _Nest:
                 place = index_text(root.place, self.names)
                 page.add(f"{name_of(root.node)}[{place}] = {name_of(root.node)}")
             self._know(root.node)
+
+    def _keep(self, term: Term) -> None:
+        """Writes a value that later walks of the row need again to a row of scratch memory."""
+        text, name = self.say.text(term), f"row{len(self.kept)}[{self.names[-1]}]"
+        self.page.add(f"{name} = {_bare(text)}")
+        self.kept[id(term)] = self.say.known[id(term)] = name
 
     def _forget(self) -> None:
         """Names of the last walk are not known in this one, but what was kept is."""
@@ -441,6 +450,8 @@ def _product(group: Group, tasks: int, page: _Page) -> list[str]:
     own = outer if alike else [f"b{i}" for i in range(len(batch))]
     names = [*outer, "m", "n"]
     every = [f"{x} in 0..{size}" for x, size in zip(own, batch, strict=True)]
+    if not alike:
+        every.append(f"so {', '.join(outer)}")
     page.add(f"product in {_count(tasks)}, for "
              + ", ".join([*every, f"m in 0..{m}", f"n in 0..{n}"]) + ":")  # fmt: skip
     page.depth += 1

@@ -422,7 +422,7 @@ def _time(seconds: float) -> str:
     if seconds != seconds:
         return "not timed"
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
+        if seconds >= 0.9995 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
 

@@ -282,6 +282,8 @@ class Recorder:
                 continue
             names = list(dict.fromkeys(name for _, name in pseudocode.sources_of(step)))
             fused = "+".join(names[:MAX_FUSED]) + ("+..." if len(names) > MAX_FUSED else "")
+            if step.group.product is not None:
+                fused = f"{step.kernel.name.split('_')[0]} {fused}"
             cost = costs.cost_of(step, native.plan)
             found.append((f"kernel {number}.{len(found) + 1} {fused}", {
                 "kernel": step.kernel.name, "tasks": step.kernel.tasks,
