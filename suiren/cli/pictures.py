@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suiren.cli.runfolder import CLASSIFY, Epoch
+from suiren.vision import plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,18 +25,6 @@ MOST_NUMBERED = 20  # classes; beyond it the counts in the cells would be too sm
 MOST_NAMED = 60  # classes; beyond it only some get their name on the axes
 LONGEST_NAME = 18  # characters of a class name
 
-# Class names may be in any script; the first of these that is installed helps with Chinese,
-# Japanese and Korean, which matplotlib's own font lacks.
-_CJK_FONTS = [
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "WenQuanYi Micro Hei",
-]
-
 
 @contextlib.contextmanager
 def _setting() -> Iterator[None]:
@@ -43,11 +32,8 @@ def _setting() -> Iterator[None]:
     # A first use tells of building its font list, an odd font of its glyphs: not the user's news.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import rc_context
-    from matplotlib.font_manager import fontManager
 
-    installed = {font.name for font in fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)]
-    with rc_context({"font.family": families}), warnings.catch_warnings():
+    with rc_context({"font.family": plots.font_families()}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

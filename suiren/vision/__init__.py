@@ -4,6 +4,7 @@ It sits above `nn` and `utils.data`, below the command line. Names follow torchv
 has one.
 """
 
-from suiren.vision import datasets, io, models, ops, transforms, utils
+from suiren.vision import datasets, io, models, ops, plots, transforms, utils
+from suiren.vision.showing import show
 
-__all__ = ["datasets", "io", "models", "ops", "transforms", "utils"]
+__all__ = ["datasets", "io", "models", "ops", "plots", "show", "transforms", "utils"]

@@ -587,6 +587,12 @@ class Module(HooksMixin, StateMixin, ConversionMixin):
             return head + extra + ")"
         return head + "\n  " + "\n  ".join(extra_lines + child_lines) + "\n)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the layers in a table."""
+        from suiren.nn.html import table
+
+        return table(self)
+
     def __dir__(self) -> list[str]:
         names = [*dir(type(self)), *self.__dict__, *self._parameters, *self._modules,
                  *self._buffers]
