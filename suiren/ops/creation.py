@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as python_operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ def from_array(array: np.ndarray, requires_grad: bool = False) -> Tensor:
     if requires_grad:
         result.requires_grad_()
     return result
+
+
+def drawn(draw: Callable[..., np.ndarray], *arguments: Any) -> Tensor:
+    """A tensor of the random numbers ``draw(*arguments)``: who replays a step draws them again."""
+    return from_array(draw(*arguments))
 
 
 def options(

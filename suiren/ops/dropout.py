@@ -12,8 +12,9 @@ import math
 import numpy as np
 
 from suiren.operator import NAMESPACES, composite
-from suiren.ops.creation import from_array
+from suiren.ops.creation import drawn, from_array
 from suiren.ops.elementwise import assign
+from suiren.trace import Meta
 
 _BOTH = ("torch", "nn.functional")
 # The value that a SELU network's units tend to for very negative inputs.
@@ -25,18 +26,18 @@ def _check(p: float, name: str = "dropout") -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _kept(input, p: float, by_channel: bool) -> np.ndarray:
+def _kept(m: Meta, p: float, by_channel: bool) -> np.ndarray:
     """1 where an element (or a channel) is kept, 0 elsewhere; broadcasts to the input."""
     from suiren.random import default_generator
 
-    shape = tuple(input._meta.shape)
+    shape = tuple(m.shape)
     if by_channel:
         shape = (*shape[:2], *(1,) * (len(shape) - 2))
-    kind = input._meta.dtype.numpy
+    kind = m.dtype.numpy
     if p == 1:  # nothing is drawn
         return np.zeros(shape, kind)
     stream = default_generator.stream
-    if input._meta.dtype.is_complex:
+    if m.dtype.is_complex:
         return stream.dropout_mask(shape, p, np.float32).astype(kind)
     return stream.dropout_mask(shape, p, kind)
 
@@ -46,8 +47,12 @@ def _drop(input, p: float, train: bool, by_channel: bool = False):
         return input
     if p == 1:
         return input * from_array(np.zeros((), input._meta.dtype.numpy))
-    mask = _kept(input, p, by_channel)
-    return input * from_array((mask / mask.dtype.type(1 - p)).astype(mask.dtype, copy=False))
+    return input * drawn(_scaled, input._meta, p, by_channel)
+
+
+def _scaled(m: Meta, p: float, by_channel: bool) -> np.ndarray:
+    mask = _kept(m, p, by_channel)
+    return (mask / mask.dtype.type(1 - p)).astype(mask.dtype, copy=False)
 
 
 def _drop_alpha(input, p: float, train: bool, by_channel: bool = False):
@@ -56,7 +61,7 @@ def _drop_alpha(input, p: float, train: bool, by_channel: bool = False):
     if p == 1:
         return input * from_array(np.zeros((), input._meta.dtype.numpy))
     scale = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    mask = _kept(input, p, by_channel)
+    mask = _kept(input._meta, p, by_channel)
     kind = mask.dtype.type
     # dropped elements become -_ALPHA, then mean and variance are restored
     level = (mask - kind(1)) * kind(_ALPHA * scale) + kind(_ALPHA * scale * p)

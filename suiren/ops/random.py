@@ -20,7 +20,7 @@ from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
 from suiren.ops.casts import _dense
-from suiren.ops.creation import fill, from_array, options
+from suiren.ops.creation import drawn, fill, from_array, options
 from suiren.ops.views import sizes_of
 from suiren.random import Generator, generator_of
 from suiren.tensor import Tensor, new_tensor, value_of
@@ -54,8 +54,9 @@ def _shape(given: Any, name: str) -> tuple[int, ...]:
     return _checked(sizes_of(given))
 
 
-def _made(array: np.ndarray, requires_grad: bool) -> Tensor:
-    return from_array(array, requires_grad)
+def _made(requires_grad: bool, draw: Drawing, *arguments: Any) -> Tensor:
+    result = drawn(draw, *arguments)
+    return result.requires_grad_() if requires_grad else result
 
 
 # --------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def rand(*size, generator=None, names=None, dtype=None, layout=None, device=None
     """
     kind = options(dtype, device, layout)
     shape = _shape(size, "rand")
-    return _made(_uniform(shape, 0, 1, kind, generator, "rand"), requires_grad)
+    return _made(requires_grad, _uniform, shape, 0, 1, kind, generator, "rand")
 
 
 @composite(where=("torch",))
@@ -148,7 +149,7 @@ def randn(*size, generator=None, names=None, dtype=None, layout=None, device=Non
     """Normal numbers of mean 0 and variance 1. Source: torch.randn."""
     kind = options(dtype, device, layout)
     shape = _shape(size, "randn")
-    return _made(_normal(shape, 0, 1, kind, generator, "randn"), requires_grad)
+    return _made(requires_grad, _normal, shape, 0, 1, kind, generator, "randn")
 
 
 @composite(where=("torch",))
@@ -180,7 +181,7 @@ def randint(*bounds, low=None, high=None, size=None, generator=None, dtype=None,
     kind = options(dtype or dtypes.int64, device, layout)
     shape = _checked(sizes_of((size,)))
     low, high = _whole(low or 0, "low"), _whole(high, "high")
-    return _made(_integers(shape, low, high, kind, generator, "randint"), requires_grad)
+    return _made(requires_grad, _integers, shape, low, high, kind, generator, "randint")
 
 
 def _whole(x: Any, name: str) -> int:
@@ -205,7 +206,7 @@ def randperm(n, *, generator=None, dtype=None, layout=None, device=None, require
             f"randperm: n is too large for {kind}, got {n}: value cannot be converted to type "
             f"{kind} without overflow"
         )
-    return _made(_draw(generator, "randperm", "randperm", n, kind.numpy), requires_grad)
+    return _made(requires_grad, _draw, generator, "randperm", "randperm", n, kind.numpy)
 
 
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
@@ -241,8 +242,8 @@ def _in_memory_order(m: Meta, draw: Callable[[tuple[int, ...]], np.ndarray]) -> 
 
 
 def _new(m: Meta, draw: Callable, requires_grad: bool) -> Tensor:
-    array = _in_memory_order(m, draw)
-    result = new_tensor(Value(m.flat, array), m)
+    result = drawn(_in_memory_order, m, draw)
+    result._meta = result._storage.meta = m
     return result.requires_grad_() if requires_grad else result
 
 

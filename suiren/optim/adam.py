@@ -166,21 +166,44 @@ class Adam(GroupwiseOptimizer):
             written.append((4, 1))
         states = self._state
         rows = [(*pair, *[states[pair[0]][name] for name in names]) for pair in pairs]
+        attributes, numbers = self._numbers_of(group, lr, steps[0])
+        if attributes[0]:  # decoupled: the parameter is multiplied first
+            written[0] = (0, 2)
+        record: Any = amsgrad_step if group["amsgrad"] else adam_step
+        return update(record, attributes, rows, numbers, written)
+
+    @staticmethod
+    def _numbers_of(group: dict[str, Any], lr: Any, step: float) -> tuple[tuple, tuple]:
+        """The attributes and numbers of the update's operator."""
         beta1, beta2 = (plain_number(beta) for beta in group["betas"])
         decay = group["weight_decay"] or None
         decoupled = decay is not None and group["decoupled_weight_decay"]
         if decoupled:
             decay = 1 - lr * decay
-            written[0] = (0, 2)
-        weight, step = 1 - beta1, steps[0]
+        weight = 1 - beta1
         near = abs(weight) < 0.5
         numbers = (
             decay, weight if near else 1 - weight, beta2, 1 - beta2,
             (1 - beta2**step) ** 0.5, group["eps"], -(lr / (1 - beta1**step)),
         )  # fmt: skip
-        record: Any = amsgrad_step if group["amsgrad"] else adam_step
-        attributes = (decoupled, near)
-        return update(record, attributes, rows, numbers, written)
+        return (decoupled, near), numbers
+
+    def _foreseen(self, group: dict[str, Any]) -> tuple[Any, tuple] | None:
+        values = self._numbers._values
+        counts = [values[param][0] for param in group["params"] if param in values]
+        options = (group["lr"], *group["betas"])
+        if (
+            not counts or counts.count(counts[0]) != len(counts) or group["differentiable"]
+            or any([isinstance(option, Tensor) for option in options])
+        ):  # fmt: skip
+            return None
+        return self._numbers_of(group, group["lr"], counts[0] + 1)
+
+    def count_step(self) -> None:
+        super().count_step()
+        for numbers in self._numbers._values.values():
+            numbers[0] += 1
+        self._numbers._published = False
 
 
 class AdamW(Adam):

@@ -12,10 +12,11 @@ select nothing, for the whole step is one program anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import suiren
+from suiren.optim.hooks import global_step_post_hooks, global_step_pre_hooks
 from suiren.optim.optimizer import Optimizer
 from suiren.tensor import Tensor
 
@@ -30,6 +31,11 @@ class GroupwiseOptimizer(Optimizer):
     """
 
     takes_sparse_gradients = False
+    # Options that `foreseen_numbers` reads anew at each step (torch.compile; see there).
+    param_groups_replayed: frozenset[str] = frozenset({
+        "lr", "initial_lr", "min_lr", "max_lr", "betas", "momentum", "base_momentum",
+        "max_momentum",
+    })  # fmt: skip
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Performs one update of all parameters that have a gradient.
@@ -51,6 +57,36 @@ class GroupwiseOptimizer(Optimizer):
 
     def _update_group(self, group: dict[str, Any]) -> None:
         raise NotImplementedError
+
+    def foreseen_numbers(self) -> tuple[list[Any], list[float | None]] | None:
+        """What the next step will be recorded with: operators' attributes, and the numbers.
+
+        ``torch.compile`` replays a step's program with these numbers and then calls
+        `count_step`. None if only the step itself knows.
+        """
+        if (
+            self._numbers.watched or self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks or global_step_pre_hooks or global_step_post_hooks
+        ):  # fmt: skip
+            return None
+        kinds: list[Any] = []
+        numbers: list[float | None] = []
+        for group in self.param_groups:
+            found = self._foreseen(group)
+            if found is None:
+                return None
+            kinds.append(found[0])
+            numbers += [
+                x if x is None or x.__class__ is int else float(x) for x in found[1]
+            ]
+        return kinds, numbers
+
+    def _foreseen(self, group: dict[str, Any]) -> tuple[Any, Sequence[float | None]] | None:
+        return None
+
+    def count_step(self) -> None:
+        """Counts a step whose program was run with the numbers foreseen."""
+        self._opt_called = True
 
     def _gradients(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
         """(parameter, gradient) of the group where there is one; negated to maximize."""

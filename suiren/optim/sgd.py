@@ -122,16 +122,29 @@ class SGD(GroupwiseOptimizer):
     ) -> bool:
         """The same as one entry for each parameter, if they are plain and not in the first step."""
         momentum = group["momentum"]
-        decay = None if decay == 0 else decay
+        attributes, numbers = self._numbers_of(group, lr, decay)
         if momentum == 0:
-            return update(sgd_step, (), pairs, (-lr, decay), ((0, 1),))
+            return update(sgd_step, attributes, pairs, numbers, ((0, 1),))
         rows = []
         for param, grad in pairs:
             buffer = self._state[param].get("momentum_buffer")
             if buffer is None:
                 return False
             rows.append((param, grad, buffer))
-        weight = 1 - group["dampening"]
-        numbers = (-lr, decay, momentum, None if weight == 1 else weight)
-        attributes = (bool(group["nesterov"]),)
         return update(sgd_momentum_step, attributes, rows, numbers, ((0, 1), (2, 2)))
+
+    @staticmethod
+    def _numbers_of(group: dict[str, Any], lr: Any, decay: Any) -> tuple[tuple, tuple]:
+        """The attributes and numbers of the update's operator."""
+        momentum = group["momentum"]
+        decay = None if decay == 0 else decay
+        if momentum == 0:
+            return (), (-lr, decay)
+        weight = 1 - group["dampening"]
+        return (bool(group["nesterov"]),), (-lr, decay, momentum, None if weight == 1 else weight)
+
+    def _foreseen(self, group: dict[str, Any]) -> tuple[Any, tuple] | None:
+        lr, decay = group["lr"], group["weight_decay"]
+        if isinstance(lr, Tensor) or isinstance(decay, Tensor) or group["differentiable"]:
+            return None
+        return self._numbers_of(group, lr, decay)

@@ -55,8 +55,8 @@ def update(
             storage = tensor._storage
             value = storage.value
             if (
-                tensor._meta is not meta or tensor._view is not None or value is None
-                or tensor._inference
+                tensor._view is not None or value is None or tensor._inference
+                or tensor._meta is not meta and tensor._meta.flat is not meta.flat
             ):  # fmt: skip
                 return False
             values.append(value)

@@ -37,12 +37,15 @@ class Trace:
 
     __slots__ = (
         "entries", "results", "inputs", "input_slots", "input_keys", "next_slot", "room",
-        "urgent", "lock", "__weakref__",
+        "urgent", "lock", "held", "__weakref__",
     )  # fmt: skip
 
     def __init__(self) -> None:
         # Taken while recording because another thread that needs a Value flushes this trace.
         self.lock = threading.RLock()
+        # While a step is watched as a whole: how often its parts asked to be computed, which then
+        # waits until somebody looks at a value. None: they are computed at once.
+        self.held: int | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -250,7 +253,15 @@ def record(operator: Any, attributes: tuple, arguments: tuple, result: Meta) -> 
 
 
 def flush() -> None:
-    """Computes what this thread has recorded so far."""
+    """Computes what this thread has recorded so far: a good moment for it has come."""
+    trace = local.trace
+    if trace.held is None:
+        trace.flush()
+    else:
+        trace.held += 1
+
+
+def _before_fork() -> None:
     local.trace.flush()
 
 
@@ -261,4 +272,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=flush, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
