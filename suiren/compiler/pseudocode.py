@@ -104,7 +104,8 @@ def described(node: Node) -> str:
 
 def index_text(e: Affine, names: Sequence[str]) -> str:
     """An index expression over variables with these names."""
-    parts = [names[v] if c == 1 else f"{c}*{names[v]}" for v, c in e.terms]
+    factors = {1: "", -1: "-"}
+    parts = [factors.get(c, f"{c}*") + names[v] for v, c in e.terms]
     if e.const or not parts:
         parts.append(str(e.const))
     return " + ".join(parts).replace("+ -", "- ")

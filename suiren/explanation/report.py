@@ -169,10 +169,8 @@ class Explanation:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return (
-            f"<Explanation: {len(self.programs)} programs, {len(self.kernels)} kernels; "
-            "print it to read it>"
-        )
+        counts = f"programs: {len(self.programs)}, kernels: {len(self.kernels)}"
+        return f"<Explanation of {counts}; print it to read it>"
 
     def _repr_html_(self) -> str:
         from html import escape
