@@ -95,6 +95,9 @@ def some_cases(count: int, seed: int = 0) -> list[dict]:
 
 NAMED = {
     "3x3": dict(channels=32, results=32, size=(28, 28), padding=(1, 1)),
+    "3x3, odd": dict(channels=48, results=33, size=(13, 11), padding=(0, 2), images=1),
+    "3x3, double": dict(channels=16, results=24, size=(9, 10), padding=(1, 1), dtype="float64"),
+    "3x3, bands": dict(channels=64, results=16, size=(31, 40), padding=(1, 1), images=1),
     "first layer": dict(channels=1, results=32, size=(28, 28), padding=(1, 1)),
     "stride 2": dict(channels=32, results=64, size=(14, 14), stride=(2, 2), padding=(1, 1)),
     "small image": dict(channels=64, results=96, size=(7, 7), padding=(1, 1)),

@@ -12,8 +12,8 @@ The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
 ``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
 elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
 
-Packing a weight is movement of the graph. Layout and tiling follow "Anatomy of High-Performance Deep Learning
-Convolutions on SIMD Architectures" (Georganas et al., 2018).
+Packing a weight is movement of the graph. Layout and tiling follow "Anatomy of High-Performance
+Deep Learning Convolutions on SIMD Architectures" (Georganas et al., 2018).
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from suiren.compiler.images import interleaved, shifted, spread
 from suiren.compiler.target import Target
 
 PARTS = 16  # of the batch, each with a sum of its own
-MOST_CHANNELS = 256  # of images for Winograd's algorithm: squares have to stay in the cache
+MOST_CHANNELS = 512  # of images for Winograd's algorithm: squares have to stay in the cache
 PART_BYTES = 2 << 20  # that these sums may take together
+SQUARE_BYTES = 8 << 20  # and those of squares
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def choose_vectors(count: int, lanes: int, registers: int) -> int:
         if pixels < 1:
             continue
         blocks = -(-count // (vectors * lanes))
-        cost = blocks * (max(pixels * vectors, pixels + vectors) + 0.2 * (pixels + vectors)) / pixels
+        loads = pixels + vectors
+        cost = blocks * (max(pixels * vectors, loads) + 0.2 * loads) / pixels
         if best is None or cost < best * 0.99:
             best, found = cost, vectors
     return found
@@ -167,8 +169,8 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
         return _depthwise(g, x, w, rows, columns)
     block = _block(c, o // groups, x.dtype, target)
     if groups == 1 and _suits_winograd(rows, columns, block, c, o, target):
-        numbers = (rows, columns, c, o, block, False)
-        return g.make("winograd", (x, w), numbers, node.shape, x.dtype)
+        squares = (rows, columns, c, o, block, False)
+        return g.make("winograd", (x, w), squares, node.shape, x.dtype)
     numbers = ((rows,), (columns,), groups, c, o // groups, block)
     packed = _packed(g, w, groups, block)
     return g.make("convolve", (x, packed), numbers, node.shape, x.dtype)
@@ -182,7 +184,8 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
     if groups == 1 and kh == kw == 1 and padding == (0, 0):
         w2 = g.expand(g.reshape(w, (o, c)), (*grad.shape[:2], o, c))
         return spread(g, g.matmul(grad, w2), stride, (h, width))
-    if groups == 1 and grad.shape[1:3] == (1, 1) and _covers(node.shape, w.shape, padding, dilation):
+    point = groups == 1 and grad.shape[1:3] == (1, 1)
+    if point and _covers(node.shape, w.shape, padding, dilation):
         flat = g.reshape(g.permute(w, (0, 2, 3, 1)), (o, kh * kw * c))
         return g.reshape(g.matmul(g.reshape(grad, (n, o)), flat), node.shape)
     rows, columns = (
@@ -196,8 +199,8 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
     block = _block(o // groups, c, grad.dtype, target)
     if groups == 1 and len(rows) == len(columns) == 1:
         if _suits_winograd(rows[0], columns[0], block, o, c, target):
-            numbers = (rows[0], columns[0], o, c, block, True)
-            return g.make("winograd", (grad, w), numbers, node.shape, grad.dtype)
+            squares = (rows[0], columns[0], o, c, block, True)
+            return g.make("winograd", (grad, w), squares, node.shape, grad.dtype)
     # result and image change places; the taps are turned round
     own = g.permute(g.reshape(w, (groups, o // groups, c, kh, kw)), (0, 2, 1, 3, 4))
     own = _flipped(g, g.reshape(own, (groups * c, o // groups, kh, kw)))
@@ -233,22 +236,27 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     own = o // groups
     block = _block(c, own, x.dtype, target)
     size = node.numel * x.dtype.itemsize
-    parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
-    numbers = (rows, columns, groups, c, own, block, parts)
+    squares = groups == 1 and o <= MOST_CHANNELS
+    squares = squares and _suits_winograd(rows, columns, block, c, o, target)
+    if squares:
+        parts = max(1, min(PARTS, SQUARE_BYTES // (size * 16 // 9), n * oh))
+    else:
+        parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
+    numbers = (rows, columns, groups, c, own, block, parts, squares)
     return g.make("correlate", (grad, x), numbers, node.shape, x.dtype)
 
 
 def _suits_winograd(
     rows: Axis, columns: Axis, block: Block, c: int, o: int, target: Target
 ) -> bool:
-    """Whether transforming squares pays: it wants channels by 16, and many places for each weight."""
+    """Whether transforming squares pays: channels by 16, and places enough for each weight."""
     return (
         all(a.taps == 3 and a.stride == a.tap_step == 1 for a in (rows, columns))
         and c % block.channels == 0
         and block.channels % block.lanes == 0
         and c <= MOST_CHANNELS
         and o >= 16
-        and rows.count * columns.count >= 64
+        and rows.count * columns.count >= 36
         and target.fma
     )
 

@@ -189,7 +189,7 @@ def _ordered(items: Sequence, order: tuple[int, ...] | None) -> tuple:
 def _reshaped(
     own: Sequence[int], order: tuple[int, ...], shape: Sequence[int], wanted: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The reshape of an array ``own``, seen in an order as ``shape``, to what is seen as ``wanted``.
+    """The reshape of an array ``own``, seen in an order as ``shape``, to one seen as ``wanted``.
 
     None where dimensions that do not lie side by side become one.
     """

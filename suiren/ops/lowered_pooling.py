@@ -3,8 +3,9 @@
 Windows are shifted and strided parts of the image, one for each place in the window: the maximum is
 a chain of comparisons, the mean a sum. Beside the maximum goes its number within the window, one
 byte, of which flat positions are made only if someone asks; the gradient compares that number (it
-finds it by ``g.facts``) and needs no scattering. The gradient of overlapping windows is put together
-from phases: rows and columns that are alike modulo the stride meet the same places of windows.
+finds it by ``g.facts``) and needs no scattering. The gradient of overlapping windows is put
+together from phases: rows and columns that are alike modulo the stride meet the same places of
+windows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Windows:
 
     def places(self) -> list[tuple[int, int]]:
         """The places of a window, row by row."""
-        return list(product(*[range(k) for k in self.kernel]))
+        high, wide = self.kernel
+        return list(product(range(high), range(wide)))
 
     def seen(self, g: Any, x: Any, place: tuple[int, int], value: Any) -> Any:
         """The image as each window sees it at one of its places."""
@@ -208,7 +210,7 @@ def _gathered(
             own.append((count, [(t, (first + p - d * t) // s) for t in met]))
         phases.append(own)
     dims = (windows.dim, windows.dim + 1)
-    parts = []
+    parts: list[list[Any]] = []
     for high, down in phases[0]:
         parts.append([])
         for wide, across in phases[1]:

@@ -98,7 +98,7 @@ class _Phase:
         source, weight = b.buffer(slot(x)), b.buffer(slot(w))
         for key in self.epilogue.prepare(self.target):
             slot(key)
-        block, lanes = self.block, self.block.lanes
+        block = self.block
         self.image = Image(
             b, self.rows, self.columns, block, self.c, self.scalar, self.size, self.together,
             self.parts,
@@ -244,9 +244,9 @@ class _Phase:
                 b.store(value, place, self.size * lanes)
         with b.loop(0, deep) as r:
             with b.loop(0, width) as c:
-                place = b.imul(b.iadd(b.imul(r, width), c), block.columns)
+                start = b.imul(b.iadd(b.imul(r, width), c), block.columns)
                 for v in range(block.vectors):
-                    at = b.pointer(self.area, b.iadd(place, v * lanes), scalar)
+                    at = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(at, vector(scalar, lanes), self.size * lanes)
                     self._call(
                         value,

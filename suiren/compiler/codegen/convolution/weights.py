@@ -1,7 +1,7 @@
 """Sums over all places of image times gradient: what a convolution's weight gets.
 
-The batch is shared out in parts with sums of their own, by shape alone; a second kernel adds them up
-in order and brings them into the weight's layout.
+The batch is shared out in parts with sums of their own, by shape alone; a second kernel adds them
+up in order and brings them into the weight's layout.
 Within a part, units of some rows (or some images) are copied into the second-level cache and all
 tiles of the weight go over them: a tile's sums are loaded, grow in registers over the unit's
 places, and are stored again.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen.convolution import winograd_weights
 from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, rows_together, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
@@ -27,6 +28,8 @@ PLACES = 1024  # in a unit, at most: their gradient has to stay in the cache as 
 
 def sums(group: Group, target: Target) -> list[Kernel]:
     """The kernels of a ``correlate`` node."""
+    if group.roots[0].attributes[-1]:
+        return winograd_weights.Sums(group, target).kernels()
     written = _Sums(group, target)
     return [written.kernel(), written.together_kernel()]
 
@@ -35,7 +38,7 @@ class _Sums:
     def __init__(self, group: Group, target: Target):
         node = group.roots[0]
         self.node, self.target = node, target
-        rows, columns, groups, c, o, block, self.parts = node.attributes
+        rows, columns, groups, c, o, block, self.parts, _ = node.attributes
         self.rows: Axis = rows
         self.columns: Axis = columns
         self.groups, self.c, self.o = groups, c, o

@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 by Winograd's minimal filtering: four results from 16 multiplications, not 36.
+"""Convolutions of 3x3 by Winograd's minimal filtering: four results of 16 multiplications.
 
 F(2x2, 3x3) of "Fast Algorithms for Convolutional Neural Networks" (Lavin & Gray, 2015): squares of
 4x4 places, two apart, and the kernel are transformed by additions; each of the 16 places of the
@@ -25,7 +25,8 @@ from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group, base_of
 from suiren.compiler.target import Target
 
-SQUARES = 384 * 1024  # bytes of transformed squares in a task
+SQUARES = 384 * 1024  # bytes of transformed squares in a task,
+LEAST = 14  # but so many squares at least, for each reading of the weight
 FEW_TASKS = 8
 
 
@@ -55,7 +56,8 @@ class Winograd:
         self.line = self.c * block.columns  # elements of the weight for one of the 16 places
         self.weight = ("scratch", node, 0)
         one = self.c * 16 * self.size * self.across
-        most = max(1, min(self.down, SQUARES // one))
+        most = max(1, SQUARES // one, -(-LEAST // self.across))
+        most = min(self.down, most)
         self.together = -(-self.down // -(-self.down // most))  # rows of squares in a task
         self.bands = -(-self.down // self.together)
         self.squares = self.together * self.across
@@ -103,8 +105,8 @@ class Winograd:
                 to = b.iadd(b.imul(number, 16 * self.line), b.imul(channel, block.columns))
                 for i in range(4):
                     for j in range(4):
-                        place = b.iadd(to, (4 * i + j) * self.line + v * lanes)
-                        b.store(square[j][i], b.pointer(result, place, scalar), self.size * lanes)
+                        own = b.iadd(to, (4 * i + j) * self.line + v * lanes)
+                        b.store(square[j][i], b.pointer(result, own, scalar), self.size * lanes)
         size = self.blocks * 16 * self.line * self.size
         return Kernel(
             "winograd_weight", b.module(), tasks, [w, self.weight],
@@ -147,7 +149,11 @@ class Winograd:
             high = b.imin(self.together, b.isub(self.down, first))
         with b.loop(0, self.parts) as part:
             self.image.copy(source, image, b.imul(first, 2), 1, part, self.c, 0)
-            self._transform(part)
+            to = b.pointer(self.squared, b.imul(part, self.part), scalar)
+            transform(
+                b, self.image, self.together, self.across, block, scalar, to,
+                self.parts * self.part,
+            )  # fmt: skip
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
         end = b.idiv(b.imul(b.iadd(number, 1), self.blocks), self.shares)
         with b.loop(begin, end) as i:
@@ -161,34 +167,6 @@ class Winograd:
         return Kernel(
             f"winograd_{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops
         )
-
-    def _transform(self, part: Int) -> None:
-        """Squares of one part of the channels."""
-        b, block, scalar, image = self.b, self.block, self.scalar, self.image
-        type = vector(scalar, block.lanes)
-
-        def turned(x: list[Operand]) -> list[Operand]:
-            return [b.fsub(x[0], x[2]), b.fadd(x[1], x[2]), b.fsub(x[2], x[1]), b.fsub(x[1], x[3])]
-
-        with b.loop(0, self.together) as r:
-            with b.loop(0, self.across) as c:
-                corner = b.iadd(
-                    b.imul(r, 2 * image.row_size), b.imul(c, 2 * block.channels)
-                )
-                square = b.iadd(b.imul(r, self.across), c)
-                to = b.iadd(b.imul(part, self.part), b.imul(square, block.channels))
-                for v in range(0, block.channels, block.lanes):
-                    lines = []
-                    for i in range(4):
-                        line = []
-                        for j in range(4):
-                            at = b.iadd(corner, i * image.row_size + j * block.channels + v)
-                            line.append(b.load(b.pointer(image.memory, at, scalar), type))
-                        lines.append(turned(line))
-                    for j in range(4):
-                        for i, value in enumerate(turned([line[j] for line in lines])):
-                            at = b.iadd(to, (4 * i + j) * self.parts * self.part + v)
-                            b.store(value, b.pointer(self.squared, at, scalar))
 
     def _multiply(self, weight: Operand, place: Int) -> None:
         """The product over channels at one place of all squares."""
@@ -257,16 +235,17 @@ class Winograd:
                 lines.append(folded(line))
             for j in range(2):
                 for i, value in enumerate(folded([line[j] for line in lines])):
-                    at = (2 * i + j) * block.columns + v * lanes
-                    b.store(value, b.pointer(self.area, at, scalar), self.size * lanes)
-        y, x = b.imul(b.iadd(first, row), 2), b.imul(column, 2)
+                    own = (2 * i + j) * block.columns + v * lanes
+                    b.store(value, b.pointer(self.area, own, scalar), self.size * lanes)
+        y: Int = b.imul(b.iadd(first, row), 2)
+        x: Int = b.imul(column, 2)
         high: Int = 2 if self.height % 2 == 0 else b.imin(2, b.isub(self.height, y))
         wide: Int = 2 if self.width % 2 == 0 else b.imin(2, b.isub(self.width, x))
         with b.loop(0, high) as i:
             with b.loop(0, wide) as j:
-                at = b.imul(b.iadd(b.imul(i, 2), j), block.columns)
+                start = b.imul(b.iadd(b.imul(i, 2), j), block.columns)
                 for v in range(block.vectors):
-                    place = b.pointer(self.area, b.iadd(at, v * lanes), scalar)
+                    place = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(place, type, self.size * lanes)
                     self._call(
                         value, (image, b.iadd(y, i)), b.iadd(x, j), b.iadd(channel, v * lanes)
@@ -294,4 +273,32 @@ class Winograd:
         return self.b.fadd(self.b.fmul(x, y), z)
 
 
-__all__ = ["kernels"]
+def transform(
+    b: Emitter, image: Image, high: Int, across: int, block: Block, scalar: str, to: Operand,
+    step: int,
+) -> None:  # fmt: skip
+    """All squares of an image, ``B' d B``: one after the other, the 16 places ``step`` apart."""
+    type = vector(scalar, block.lanes)
+
+    def turned(x: list[Operand]) -> list[Operand]:
+        return [b.fsub(x[0], x[2]), b.fadd(x[1], x[2]), b.fsub(x[2], x[1]), b.fsub(x[1], x[3])]
+
+    with b.loop(0, high) as r:
+        with b.loop(0, across) as c:
+            corner = b.iadd(b.imul(r, 2 * image.row_size), b.imul(c, 2 * block.channels))
+            square = b.imul(b.iadd(b.imul(r, across), c), block.channels)
+            for v in range(0, block.channels, block.lanes):
+                lines = []
+                for i in range(4):
+                    line = []
+                    for j in range(4):
+                        at = b.iadd(corner, i * image.row_size + j * block.channels + v)
+                        line.append(b.load(b.pointer(image.memory, at, scalar), type))
+                    lines.append(turned(line))
+                for j in range(4):
+                    for i, value in enumerate(turned([line[j] for line in lines])):
+                        at = b.iadd(square, (4 * i + j) * step + v)
+                        b.store(value, b.pointer(to, at, scalar))
+
+
+__all__ = ["kernels", "transform"]

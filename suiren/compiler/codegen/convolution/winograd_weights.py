@@ -1,0 +1,321 @@
+"""The gradient of a 3x3 convolution by its weight, by the transpose of Winograd's algorithm.
+
+With the result written as ``A' [(G w G') * (B' d B)] A`` for each square d of the image, the
+weight's gradient is ``G' [sum over squares of (A y A') * (B' d B)] G``, y being 2x2 places of the
+result's gradient: at each of 16 places a matrix product over squares. As in ``weights`` the batch
+is shared out in parts, and units of squares stay in the second-level cache while all tiles go over
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from suiren import dtypes
+from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, steps
+from suiren.compiler.codegen.convolution.winograd import transform
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
+from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.matmul.operands import positive_left, transposed
+from suiren.compiler.codegen.matmul.tasks import share
+from suiren.compiler.convolution import Axis, Block
+from suiren.compiler.fuse import Group, base_of
+from suiren.compiler.target import Target
+
+TASKS = 16
+MOST_SQUARES = 112  # in a unit
+UNIT = 320 * 1024  # bytes of transformed squares of the image in a unit
+
+
+class Sums:
+    """Writes the kernels of a ``correlate`` node that goes by squares."""
+
+    def __init__(self, group: Group, target: Target):
+        node = group.roots[0]
+        self.node, self.target = node, target
+        rows, columns, _, self.c, self.o, block, self.parts, _ = node.attributes
+        self.block: Block = block
+        self.scalar = "double" if node.dtype is dtypes.float64 else "float"
+        self.size = node.dtype.itemsize
+        self.images, self.height, self.width, _ = node.inputs[0].shape
+        self.down, self.across = -(-self.height // 2), -(-self.width // 2)
+        self.rows: Axis = replace(rows, count=2 * self.down)
+        self.columns: Axis = replace(columns, count=2 * self.across)
+        self.blocks = self.c // block.channels
+        self.shares = min(max(1, self.blocks // 2), -(-TASKS // self.parts))
+        self.own = -(-self.blocks // self.shares)
+        self.tasks = self.parts * self.shares
+        self.partial = ("scratch", node, 0)
+        self.one = 16 * block.channels * self.o  # sums of a block of channels: [place, channel, o]
+        most = min(MOST_SQUARES, UNIT // (self.own * 16 * block.channels * self.size))
+        together = max(1, min(self.down, most // self.across))
+        self.together = -(-self.down // -(-self.down // together))
+        self.bands = -(-self.down // self.together)
+        self.several = 1
+        if self.bands == 1:
+            several = most // (self.down * self.across)
+            self.several = max(1, min(several, self.images // self.parts))
+        self.units = -(-self.images // self.several) * self.bands
+        self.squares = self.several * self.together * self.across
+        most = max(1, min((target.vector_registers - 1 - block.vectors) // block.vectors, 14))
+        count = -(-block.channels // most)
+        short, longer = divmod(block.channels, count)
+        self.widths = [(short + 1, longer, 0), (short, count - longer, longer * (short + 1))]
+
+    def kernels(self) -> list[Kernel]:
+        """The sums in the transformed space, and the weight's gradient."""
+        return [self._sums(), self._together()]
+
+    def _sums(self) -> Kernel:
+        b = self.b = Emitter(self.target.function_attributes)
+        b.fused = self.target.fma
+        block, scalar = self.block, self.scalar
+        keys: list[Any] = []
+        grad, x = (base_of(operand) for operand in self.node.inputs)
+        for key in (grad, x, self.partial):
+            if key not in keys:
+                keys.append(key)
+        self.grad = b.buffer(keys.index(grad))
+        source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
+        self.image = Image(
+            b, self.rows, self.columns, block, self.c, scalar, self.size, 2 * self.together, 1
+        )
+        self.part = self.squares * block.channels
+        self.squared = b.stack(scalar, 16 * self.own * self.part)  # [place][part][square][channel]
+        self.line = self.squares * block.columns
+        self.turned = b.stack(scalar, 16 * self.line)  # [place][square][column]
+        task = b.task if self.tasks > 1 else 0
+        number, part = b.imod(task, self.shares), b.idiv(task, self.shares)
+        begin = b.idiv(b.imul(number, self.blocks), self.shares)
+        end = b.idiv(b.imul(b.iadd(number, 1), self.blocks), self.shares)
+        own = b.isub(end, begin)
+        start = b.imul(b.iadd(b.imul(part, self.blocks), begin), self.one)
+        to = b.pointer(result, start, scalar)
+        type = vector(scalar, block.lanes)
+        with b.loop(0, b.imul(own, self.one // block.lanes)) as i:
+            b.store(b.const(type, 0), b.pointer(to, b.imul(i, block.lanes), scalar))
+        with share(b, part, self.parts, self.units) as unit:
+            band = b.imod(unit, self.bands)
+            image = b.imul(b.idiv(unit, self.bands), self.several)
+            first = b.imul(band, self.together)
+            high: Int = self.down
+            if self.bands > 1:
+                high = b.imin(self.together, b.isub(self.down, first))
+            several: Int = self.several
+            if self.images % self.several:
+                several = b.imin(self.several, b.isub(self.images, image))
+            with b.loop(0, several) as i:
+                at = b.imul(b.imul(i, high), self.across)
+                with b.loop(0, own) as p:
+                    self.image.copy(
+                        source, b.iadd(image, i), b.imul(first, 2), 1, b.iadd(begin, p), self.c, 0
+                    )
+                    place = b.iadd(b.imul(p, self.part), b.imul(at, block.channels))
+                    transform(
+                        b, self.image, high, self.across, block, scalar,
+                        b.pointer(self.squared, place, scalar), self.own * self.part,
+                    )  # fmt: skip
+            lines = b.imul(several, high)
+            with b.loop(0, -(-self.o // block.columns)) as j:
+                column = b.imul(j, block.columns)
+                with b.loop(0, several) as i:
+                    self._turn(b.iadd(image, i), first, high, b.imul(i, high), column)
+                with b.loop(0, own) as p:
+                    with b.loop(0, 16) as place:
+                        self._tiles(to, p, place, column, lines)
+        flops = 2.0 * 9 * self.images * self.height * self.width * self.c * self.o
+        size = self.parts * self.blocks * self.one * self.size
+        return Kernel(
+            f"correlate_squares_{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops,
+            scratch=((self.partial, size),),
+        )  # fmt: skip
+
+    def _mask(self, column: Int, v: int) -> Operand | None:
+        if self.o % self.block.columns == 0:
+            return None
+        at = self.b.iadd(column, v * self.block.lanes)
+        return self.b.tail_mask(positive_left(self.b, self.o, at), self.block.lanes)
+
+    def _turn(self, image: Int, first: Int, high: Int, line: Int, column: Int) -> None:
+        """2x2 places of the gradient as 4x4: A y A'."""
+        b, block, scalar = self.b, self.block, self.scalar
+        type = vector(scalar, block.lanes)
+
+        def spread(x: list[Operand]) -> list[Operand]:
+            return [x[0], b.fadd(x[0], x[1]), b.fsub(x[0], x[1]), b.fneg(x[1])]
+
+        with b.loop(0, high) as r:
+            with b.loop(0, self.across) as c:
+                y, x = b.imul(b.iadd(first, r), 2), b.imul(c, 2)
+                square = b.iadd(b.imul(b.iadd(line, r), self.across), c)
+                for v in range(block.vectors):
+                    mask = self._mask(column, v)
+                    lines = []
+                    for i in (0, 1):
+                        pair = []
+                        for j in (0, 1):
+                            pair.append(self._read(image, b.iadd(y, i), b.iadd(x, j),
+                                                   b.iadd(column, v * block.lanes), type, mask))
+                        lines.append(spread(pair))
+                    for j in range(4):
+                        for i, value in enumerate(spread([pair[j] for pair in lines])):
+                            at = b.iadd(
+                                b.imul(square, block.columns),
+                                (4 * i + j) * self.line + v * block.lanes,
+                            )
+                            pointer = b.pointer(self.turned, at, scalar)
+                            b.store(value, pointer, self.size * block.lanes)
+
+    def _read(
+        self, image: Int, y: Int, x: Int, column: Int, type: str, mask: Operand | None
+    ) -> Operand:
+        """A vector of the gradient, zero past its ends."""
+        b = self.b
+        inside: Operand | None = None
+        if self.height % 2:
+            inside = b.icmp("slt", b.int(y), b.int(self.height))
+            y = b.imin(y, self.height - 1)
+        if self.width % 2:
+            more = b.icmp("slt", b.int(x), b.int(self.width))
+            inside = more if inside is None else b.binary("and", inside, more)
+            x = b.imin(x, self.width - 1)
+        line = b.iadd(b.imul(image, self.height), y)
+        at = b.iadd(b.imul(b.iadd(b.imul(line, self.width), x), self.o), column)
+        pointer = b.pointer(self.grad, at, self.scalar)
+        value = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+        return value if inside is None else b.select(inside, value, b.const(type, 0))
+
+    def _tiles(self, to: Operand, part: Int, place: Int, column: Int, lines: Int) -> None:
+        """The sums of one block of channels at one place: over all squares of the unit."""
+        b, block, scalar = self.b, self.block, self.scalar
+        at = b.iadd(b.imul(part, self.part), b.imul(place, self.own * self.part))
+        x = b.pointer(self.squared, at, scalar)
+        z = b.pointer(self.turned, b.imul(place, self.line), scalar)
+        start = b.iadd(b.imul(part, self.one), b.imul(place, block.channels * self.o))
+        to = b.pointer(to, b.iadd(start, column), scalar)
+        masks = [self._mask(column, v) for v in range(block.vectors)]
+        for width, count, start_at in self.widths:
+            if count and width:
+                with b.loop(0, count) as i:
+                    own = b.iadd(b.imul(i, width), start_at)
+                    self._tile(
+                        b.pointer(x, own, scalar), z,
+                        b.pointer(to, b.imul(own, self.o), scalar), width, masks, lines,
+                    )  # fmt: skip
+
+    def _tile(
+        self, x: Operand, z: Operand, to: Operand, width: int, masks: list[Operand | None],
+        lines: Int,
+    ) -> None:  # fmt: skip
+        b, block, scalar = self.b, self.block, self.scalar
+        lanes, vectors = block.lanes, block.vectors
+        type = vector(scalar, lanes)
+        places = [(b.pointer(to, e * self.o + v * lanes, scalar), masks[v])
+                  for e in range(width) for v in range(vectors)]  # fmt: skip
+        starts = [
+            b.load(at, type) if mask is None else b.masked_load(at, type, mask)
+            for at, mask in places
+        ]
+
+        def multiply(values: list[Operand], n: int) -> list[Operand]:
+            *own, at_x, at_z = values
+            for u in range(n):
+                right = [
+                    b.load(b.pointer(at_z, u * block.columns + v * lanes, scalar), type,
+                           self.size * lanes)
+                    for v in range(vectors)
+                ]  # fmt: skip
+                for e in range(width):
+                    element = b.pointer(at_x, u * block.channels + e, scalar)
+                    left = b.splat(b.load(element, scalar), lanes)
+                    for v in range(vectors):
+                        s = e * vectors + v
+                        own[s] = self._multiply_add(left, right[v], own[s])
+            return [
+                *own, b.pointer(at_x, n * block.channels, scalar),
+                b.pointer(at_z, n * block.columns, scalar),
+            ]  # fmt: skip
+
+        unroll = divisor(self.across, 4)
+        found = repeat(
+            b, lines, [*starts, x, z],
+            lambda values: steps(b, self.across, unroll, values, multiply),
+        )  # fmt: skip
+        for value, (at, mask) in zip(found, places, strict=False):
+            if mask is None:
+                b.store(value, at)
+            else:
+                b.masked_store(value, at, mask)
+
+    def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
+        if self.target.fma:
+            return self.b.fma(x, y, z)
+        return self.b.fadd(self.b.fmul(x, y), z)
+
+    # ---- the weight
+
+    def _together(self) -> Kernel:
+        """The parts added up, G' m G, and channels brought behind results."""
+        b = self.b = Emitter(self.target.function_attributes)
+        block, scalar, lanes = self.block, self.scalar, self.block.lanes
+        type = vector(scalar, lanes)
+        source, result = b.buffer(0), b.buffer(1)
+        across = -(-self.o // lanes)
+        units = self.blocks * across
+        part = self.blocks * self.one
+        tasks = max(1, min(16, units, part * self.parts // 50_000))
+        area = b.stack(scalar, block.channels * 9 * lanes)
+        half = b.const(type, 0.5)
+
+        def folded(x: list[Operand]) -> list[Operand]:
+            plus = b.fmul(b.fadd(x[1], x[2]), half)
+            return [b.fadd(x[0], plus), b.fmul(b.fsub(x[1], x[2]), half), b.fadd(plus, x[3])]
+
+        with share(b, b.task if tasks > 1 else 0, tasks, units) as unit:
+            number, first = b.idiv(unit, across), b.imul(b.imod(unit, across), lanes)
+            mask = None
+            if self.o % lanes:
+                mask = b.tail_mask(positive_left(b, self.o, first), lanes)
+            with b.loop(0, block.channels) as c:
+                at = b.iadd(b.imul(number, self.one), b.iadd(b.imul(c, self.o), first))
+                start = b.pointer(source, at, scalar)
+
+                def read(at: Operand, mask: Operand | None = mask) -> list[Operand]:
+                    pointers = [
+                        b.pointer(at, p * block.channels * self.o, scalar) for p in range(16)
+                    ]
+                    if mask is None:
+                        return [b.load(p, type) for p in pointers]
+                    return [b.masked_load(p, type, mask) for p in pointers]
+
+                def more(values: list[Operand], read: Any = read) -> list[Operand]:
+                    at = b.pointer(values[-1], part, scalar)
+                    return [*(b.fadd(x, y) for x, y in zip(values, read(at), strict=False)), at]
+
+                sums = read(start)
+                if self.parts > 1:
+                    sums = repeat(b, self.parts - 1, [*sums, start], more)[:-1]
+                lines = [folded(sums[4 * i : 4 * i + 4]) for i in range(4)]
+                for j in range(3):
+                    for i, value in enumerate(folded([line[j] for line in lines])):
+                        at = b.iadd(b.imul(c, 9 * lanes), (3 * i + j) * lanes)
+                        b.store(value, b.pointer(area, at, scalar))
+            row = b.iadd(b.imul(first, self.c * 9), b.imul(number, block.channels * 9))
+            to = b.pointer(result, row, scalar)
+            with b.loop(0, block.channels * 9, lanes) as at:
+                square = [
+                    b.load(b.pointer(area, b.imul(b.iadd(at, u), lanes), scalar), type)
+                    for u in range(lanes)
+                ]
+                for r, value in enumerate(transposed(b, square)):
+                    place = b.pointer(to, b.iadd(at, r * self.c * 9), scalar)
+                    if self.o % lanes == 0 or r == 0:
+                        b.store(value, place)
+                        continue
+                    with b.when(b.icmp("slt", b.int(b.iadd(first, r)), b.int(self.o))):
+                        b.store(value, place)
+        return Kernel("together", b.module(), tasks, [self.partial, self.node])
+
+
+__all__ = ["Sums"]
