@@ -276,3 +276,44 @@ def test_the_older_interface(step, tmp_path):
     with pytest.raises(NotImplementedError, match="emit_nvtx"):
         with emit_nvtx():
             pass
+
+
+@needs_compiler
+def test_replayed_calls_of_compiled_functions_are_seen(monkeypatch):
+    monkeypatch.setattr(program, "SMALL_PATIENCE", 2)
+    x = suiren.arange(1000.0)
+    x.numpy()
+    f = suiren.compile(lambda a: (a * 2 + 1).relu().sum())
+    for _ in range(8):
+        f(x).item()
+    with profile() as prof:
+        for _ in range(3):
+            f(x).item()
+    found = keys(prof)
+    assert any(key.startswith("kernel ") for key in found)
+    explained = suiren.explain(f, x)
+    assert [entry.operator for entry in explained.programs[0].operations] == [
+        "mul", "add", "relu", "sum",
+    ]  # fmt: skip
+
+
+@needs_compiler
+def test_replayed_training_steps_are_seen(monkeypatch):
+    monkeypatch.setattr(program, "SMALL_PATIENCE", 2)
+    w, x = suiren.ones(8, 8, requires_grad=True), suiren.ones(4, 8)
+    optimizer = suiren.optim.SGD([w], lr=0.1)
+
+    @suiren.compile
+    def whole():
+        optimizer.zero_grad()
+        ((x @ w) ** 2).mean().backward()
+        optimizer.step()
+
+    for _ in range(8):
+        whole()
+    with profile() as prof:
+        for _ in range(3):
+            whole()
+    found = keys(prof)
+    assert sum(average.count for key, average in found.items() if key.startswith("program ")) >= 3
+    assert any(key.startswith("kernel ") for key in found)

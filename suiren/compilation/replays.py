@@ -17,12 +17,14 @@ from suiren.compilation.arguments import Arguments
 from suiren.compilation.frames import Frames
 from suiren.compilation.replay import MISS, Plan
 from suiren.compilation.watch import Record, Watch
+from suiren.trace.program import watchers
 from suiren.trace.recorder import EAGER, local
 
 MAX_PLANS = 8  # of one function, for different arguments and surroundings
 MAX_WATCHES = 8  # of calls with arguments of one kind, until there is a plan
 MAX_FAILURES = 3  # watches that ended with a problem, until there will be none any more
 MAX_KINDS = 64
+MAX_MISSES = 100  # calls in a row for which none of MAX_PLANS plans is right
 
 log = logging.getLogger("suiren.compiler")
 
@@ -67,11 +69,13 @@ class Replays:
         self.codes: set[Any] = set()
         self.names: set[str] = set()
         self.last = None
+        self.misses = 0
+        self.given_up = False
         self.why: str | None = None  # the last reason why a call could not be replayed
         self.generation = _generation[0]
 
     def __call__(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if depth.watching or EAGER:
+        if depth.watching or EAGER or watchers:  # suiren.explain wants to see what is recorded
             return self._plainly(args, kwargs)
         if self.generation != _generation[0]:
             self.forget()

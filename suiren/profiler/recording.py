@@ -50,9 +50,23 @@ class Span:
         self.details: dict[str, Any] = {}
 
 
-def _profiled(operator: Any, inputs: tuple, attributes: tuple = ()) -> Any:
-    # runs as dispatch.apply, among that module's names
+# The code of these two runs in the place of dispatch.apply's and Program.run's, among the names of
+# their modules.
+
+
+def _apply(operator: Any, inputs: tuple, attributes: tuple = ()) -> Any:
     return _profiled_apply(operator, inputs, attributes)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _run(self: Any, inputs: Any, own: Any) -> Any:
+    return _profiled_run(self, inputs, own)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _copy(function: Any) -> Callable:
+    """The function with the code that it has now."""
+    return FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__
+    )
 
 
 class Recorder:
@@ -66,7 +80,7 @@ class Recorder:
         self.began = self.ended = 0
         self._open = threading.local()
         self._replaced: list[tuple[Any, str, Any]] = []
-        self._code: CodeType = dispatch.apply.__code__
+        self._codes: list[tuple[Any, CodeType]] = []
 
     # ---- from start to stop
 
@@ -79,8 +93,7 @@ class Recorder:
                 raise RuntimeError("a profile is open already: profiles cannot be nested")
             _active = self
         self.began = perf_counter_ns()
-        programs.watchers.append(self)
-        self._replace_apply()
+        self._replace_code()
         self._replace(Trace, "record_segment", self._around_segment)
         self._replace_in("suiren.autograd", "backward", "backward", "user_annotation")
         engine = sys.modules.get("suiren.autograd.engine")
@@ -104,9 +117,7 @@ class Recorder:
             for place, name, original in reversed(self._replaced):
                 setattr(place, name, original)
             self._replaced.clear()
-            self._restore_apply()
-            if self in programs.watchers:
-                programs.watchers.remove(self)
+            self._restore_code()
             self.ended = perf_counter_ns()
             with _lock:
                 _active = None
@@ -121,18 +132,18 @@ class Recorder:
         if found is not None:
             self._replace(found, name, functools.partial(self._around, title, kind))
 
-    def _replace_apply(self) -> None:
-        """Puts other code into ``apply`` itself: operators hold the function in many places."""
-        function = dispatch.apply
-        self._code = function.__code__
-        plain = FunctionType(
-            self._code, function.__globals__, function.__name__, function.__defaults__
-        )
-        dispatch._profiled_apply = self._around_apply(plain)  # type: ignore[attr-defined]
-        function.__code__ = _profiled.__code__
+    def _replace_code(self) -> None:
+        """Puts other code into ``apply`` and ``Program.run``: they are held in many places."""
+        dispatch._profiled_apply = self._around_apply(_copy(dispatch.apply))  # type: ignore[attr-defined]
+        programs._profiled_run = self._around_run(_copy(programs.Program.run))  # type: ignore[attr-defined]
+        for function, code in ((dispatch.apply, _apply), (programs.Program.run, _run)):
+            self._codes.append((function, function.__code__))
+            function.__code__ = code.__code__  # type: ignore[attr-defined]
 
-    def _restore_apply(self) -> None:
-        dispatch.apply.__code__ = self._code
+    def _restore_code(self) -> None:
+        while self._codes:
+            function, code = self._codes.pop()
+            function.__code__ = code
 
     # ---- spans
 
@@ -230,8 +241,14 @@ class Recorder:
 
     # ---- programs
 
-    def __call__(self, program: Any, key: tuple, inputs: list[tuple[int, Any]], own: bool) -> Any:
-        """Runs a program in place of ``run_program``, and takes its times."""
+    def _around_run(self, original: Callable) -> Callable:
+        def run(program: Any, inputs: list[tuple[int, Any]], own: bool) -> Any:
+            return self._run(functools.partial(original, program, inputs, own), program)
+
+        return run
+
+    def _run(self, original: Callable[[], Any], program: Any) -> Any:
+        """Runs a program, and takes its times."""
         number = self.numbers.setdefault(program, len(self.numbers) + 1)
         span = self.begin(f"program {number}", "program")
         try:
@@ -241,10 +258,10 @@ class Recorder:
                     program._compile()
                 finally:
                     self.end(compiling)
-            result, times = timed(program, functools.partial(program.run, inputs, own))
+            result, times = timed(program, original)
         finally:
             self.end(span)
-        span.details["operations"] = len(key[0])
+        span.details["operations"] = program.size
         span.nbytes = sum(buffer.nbytes for buffer in result[0] if buffer is not None)
         self._add_steps(span, program, number, times)
         return result
