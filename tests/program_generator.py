@@ -545,6 +545,14 @@ def einsum(g):
     return suiren.einsum("ij,kj->ik", x, g.array((g.size(), x.shape[1]), str(x.dtype)[6:]))
 
 
+def weights(g, shape, kind):
+    """Finite: products with the zeros around a picture may be left out."""
+    saved, g.special = g.special, False
+    found = g.array(shape, kind)
+    g.special = saved
+    return found
+
+
 def image(g):
     """Small pictures [N, C, H, W] of the program, or new ones."""
     fitting = [
@@ -565,7 +573,7 @@ def conv2d(g):
     groups = r.choice([n for n in (1, 1, 1, 2, channels) if channels % n == 0])
     out = groups * r.choice((1, 2, 3, 8, 16))
     kernel = [r.randint(1, min(4, n)) for n in x.shape[2:]]
-    weight = g.array((out, channels // groups, *kernel), kind)
+    weight = weights(g, (out, channels // groups, *kernel), kind)
     bias = g.array((out,), kind) if r.random() < 0.5 else None
     found = suiren.nn.functional.conv2d(
         x, weight, bias, r.choice((1, 1, 2, (2, 1))), r.choice((0, 1, 2, (0, 1))),
@@ -577,14 +585,14 @@ def conv2d(g):
 @step(1)
 def conv1d(g):
     x = image(g).flatten(2)
-    weight = g.array((g.random.choice((1, 4, 9)), x.shape[1], 3), str(x.dtype)[6:])
+    weight = weights(g, (g.random.choice((1, 4, 9)), x.shape[1], 3), str(x.dtype)[6:])
     return suiren.nn.functional.conv1d(x, weight, padding=g.random.choice((0, 1)))
 
 
 @step(1)
 def conv_transpose2d(g):
     x = image(g)
-    weight = g.array((x.shape[1], g.random.randint(1, 5), 3, 2), str(x.dtype)[6:])
+    weight = weights(g, (x.shape[1], g.random.randint(1, 5), 3, 2), str(x.dtype)[6:])
     return suiren.nn.functional.conv_transpose2d(x, weight, stride=g.random.choice((1, 2)))
 
 

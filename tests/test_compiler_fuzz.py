@@ -44,7 +44,7 @@ def results(seed: int) -> list[bytes]:
     return [t.detach().double().numpy().tobytes() for t in made.tensors]
 
 
-@pytest.mark.parametrize("first", range(0, 240, AT_ONCE))
+@pytest.mark.parametrize("first", range(0, 160, AT_ONCE))
 def test_random_programs_compiled_and_interpreted(first):
     count = 0
     for seed in range(first, first + AT_ONCE):
@@ -54,9 +54,9 @@ def test_random_programs_compiled_and_interpreted(first):
     assert count >= AT_ONCE
 
 
-@pytest.mark.parametrize("first", range(1000, 1040, AT_ONCE))
+@pytest.mark.parametrize("first", range(1000, 1020, 10))
 def test_random_programs_have_the_same_bits_with_any_number_of_threads(first):
-    for seed in range(first, first + AT_ONCE):
+    for seed in range(first, first + 10):
         found = []
         for count in (1, 2, 3):
             with threads(count), compiling(), small_tasks():
