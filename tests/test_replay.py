@@ -7,6 +7,7 @@ import pytest
 
 import suiren as torch
 from suiren import nn
+from suiren.trace.program import interpreted
 
 replay = sys.modules["suiren.autograd.replay"]
 engine = sys.modules["suiren.autograd.engine"]
@@ -14,7 +15,10 @@ engine = sys.modules["suiren.autograd.engine"]
 
 @pytest.fixture(autouse=True)
 def afresh():
+    """No plans from before; and no change from interpreted to compiled, for bits are compared."""
     replay._plans.clear()
+    with interpreted():
+        yield
 
 
 @pytest.fixture
