@@ -87,7 +87,7 @@ def cut_out(darkness, ink):
 
 
 def to_size(piece):
-    """A piece (h, w) as the digits of the data set are: (1, 8, 8), as high as the image, centred."""
+    """A piece (h, w) as an image (1, 8, 8): centred, and as large as fits."""
     height, width = piece.shape
     side = max(height, width)
     left, top = (side - width) // 2, (side - height) // 2
@@ -98,9 +98,8 @@ def to_size(piece):
 def train(images, labels, epochs):
     """A small classifier. What it learns from is cut out as it will be from the photograph."""
     pieces = []
-    for image in nn.functional.interpolate(
-        images, size=SIDE, mode="bilinear", align_corners=False
-    )[:, 0]:
+    large = nn.functional.interpolate(images, size=SIDE, mode="bilinear", align_corners=False)
+    for image in large[:, 0]:
         rows, columns = torch.where(image > 0.25)
         pieces.append(
             to_size(image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
@@ -153,7 +152,7 @@ def main():
 
     plot = pyplot()
     if plot:
-        figure, axes = plot.subplots(1, 3, figsize=(15, 3 if arguments.quick else 4.8))
+        figure, axes = plot.subplots(3, 1, figsize=(7.5, 10.2))
         show(axes[0], sheet, "the photograph", vmin=0, vmax=1)
         colours = connected_components(ink) % 19 + 1
         show(axes[1], colours * ink, "ink, in pieces that hang together", cmap="nipy_spectral")

@@ -15,7 +15,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU(),
-            nn.Linear(32, code), nn.Tanh(),  # so that all codes lie between -1 and 1
+            nn.Linear(32, code),
         )  # fmt: skip
         self.decoder = nn.Sequential(
             nn.Linear(code, 32), nn.ReLU(), nn.Linear(32, 128), nn.ReLU(),
@@ -59,8 +59,10 @@ def main():
         with torch.no_grad():
             codes = model.encoder(test_images)  # N, 2
             repeated = model(test_images)
-            steps = torch.linspace(-0.95, 0.95, 14)
-            plane = torch.cartesian_prod(steps.flip(0), steps).flip(1)  # 196, 2: x, then y
+            low, high = codes.quantile(torch.tensor([0.02, 0.98]), dim=0)  # 2, 2
+            x = torch.linspace(low[0].item(), high[0].item(), 14)
+            y = torch.linspace(high[1].item(), low[1].item(), 14)  # images begin above
+            plane = torch.cartesian_prod(y, x).flip(1)  # 196, 2: x, then y
             drawn = model.decoder(plane)  # 196, 1, 8, 8
         figure, (pairs, scatter, decoded) = plot.subplots(
             1, 3, figsize=(14, 4.8), width_ratios=[0.6, 1.1, 1]
@@ -71,12 +73,12 @@ def main():
         show(pairs, both.reshape(80, 36), "digits and what comes back")
         colours = plot.get_cmap("tab10")
         for digit in range(10):
-            x, y = codes[test_labels == digit].T.tolist()
-            scatter.scatter(x, y, s=10, color=colours(digit), label=str(digit))
-        scatter.set(title="the codes of new digits", aspect="equal", xlim=(-1, 1), ylim=(-1, 1))
+            across, up = codes[test_labels == digit].T.tolist()
+            scatter.scatter(across, up, s=10, color=colours(digit), label=str(digit))
+        scatter.set(title="the codes of new digits")
         scatter.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
         sheet = drawn.reshape(14, 14, 8, 8).permute(0, 2, 1, 3).reshape(112, 112)
-        show(decoded, sheet, "the plane, decoded", extent=(-1, 1, -1, 1))
+        show(decoded, sheet, "the plane, decoded")
         save(figure, arguments.pictures, __file__)
     print("Result: training {:.5f}, test {:.5f}".format(*history[-1]))
 

@@ -51,7 +51,7 @@ def _digits_file():
         file = folder / "vision" / "data" / "digits.npz"
         if file.is_file():
             return file
-    raise SystemExit("The digits are part of Suiren: pip install suiren, or keep this folder in it.")
+    raise SystemExit("The digits are a part of Suiren, which was not found: pip install suiren.")
 
 
 def photograph(path=None, height=256):
