@@ -4,8 +4,8 @@ The key of a flushed trace holds its entries (operators, attributes, slots), the
 its inputs (Meta of an array, class of a Python number) and the slots whose results are still
 held. Two traces with equal keys are the same work on other data, so the program is kept.
 
-A program is interpreted with NumPy when its key is first seen and compiled when it is seen again;
-small ones, and the ninth and further shapes of the same work, when they have been seen more often.
+A program is interpreted with NumPy when its key is first seen and compiled when it is seen again
+(one of large convolutions at once); small ones, and the ninth and further shapes of the same work, when they have been seen more often.
 Counts alone decide, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
 interprets, ``SUIREN_JIT=1`` compiles at first sight, and ``SUIREN_CHECK=1`` compares every compiled
 run with the interpreter. Nothing above this module notices.
@@ -29,6 +29,8 @@ COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to 
 # To compile takes ten milliseconds and more, to interpret a small program tens of microseconds:
 # those of few entries and bytes wait until they have been seen so often.
 SMALL_ENTRIES, SMALL_BYTES, SMALL_PATIENCE = 16, 1 << 16, 32
+# To interpret large convolutions once takes longer than to compile them: they do not wait.
+HEAVY, HEAVY_BYTES = "convolution", 16 << 20
 FAMILY = 8  # compiled shapes of the same work until the next ones have to come more often
 _log = logging.getLogger("suiren.compiler")
 MAX_PROGRAMS = 1024
@@ -107,6 +109,10 @@ class Program:
         nbytes = sum([meta.nbytes for entry in entries for meta in entry[3]])
         small = len(entries) <= SMALL_ENTRIES and nbytes <= SMALL_BYTES
         self.patience = SMALL_PATIENCE if small else 2
+        if nbytes >= HEAVY_BYTES:
+            heavy = [entry[3] for entry in entries if entry[0].name.startswith(HEAVY)]
+            if sum([meta.nbytes for metas in heavy for meta in metas]) >= HEAVY_BYTES:
+                self.patience = 1
         self.family = hash(tuple([entry[0] for entry in entries]))
 
     def run(
@@ -143,7 +149,10 @@ class Program:
             return False
         if COMPILE_AT != 2:
             return seen >= COMPILE_AT
-        return bool(_tiers.at_once) or seen >= max(self.patience, _families.patience(self.family))
+        patience = _families.patience(self.family)
+        if self.patience == 1 and patience == 2:
+            return True
+        return bool(_tiers.at_once) or seen >= max(self.patience, patience)
 
     def hurry(self) -> None:
         """From now on it is compiled at its second sight, however small."""
