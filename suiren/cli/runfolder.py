@@ -204,7 +204,8 @@ def _checked_config(path: Path, content: Any) -> RunConfig:
         raise CommandError(f"{path} is damaged: 'points' does not go with 'task'")
     if config.task == CLASSIFY and len(config.classes) < 2:
         raise CommandError(f"{path} is damaged: 'classes' must be a list of two names or more")
-    if not len(config.mean) == len(config.std) == config.channels:
+    # A model that takes colour may have colour's statistics for grey images too.
+    if len(config.mean) != len(config.std) or len(config.mean) not in (config.channels, 3):
         raise CommandError(f"{path} is damaged: 'mean' and 'std' need {config.channels} numbers")
     return config
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from suiren.nn.parameter import is_lazy
+
 if TYPE_CHECKING:
     from suiren.nn.modules.module import Module
 
@@ -53,7 +55,6 @@ def _count(part: Module, all_below: bool) -> str:
     parameters = list(part.parameters(recurse=all_below))
     if not parameters:
         return ""
-    try:
-        return f"{sum(parameter.numel() for parameter in parameters):,}"
-    except (ValueError, RuntimeError):  # a lazy layer has not seen its input
-        return "?"
+    if any(is_lazy(parameter) for parameter in parameters):
+        return "?"  # it has not seen its input
+    return f"{sum(parameter.numel() for parameter in parameters):,}"

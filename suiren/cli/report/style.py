@@ -77,9 +77,9 @@ figure small { display: block; color: var(--soft); font-size: 12px; }
 .filters { display: flex; flex-wrap: wrap; gap: 6px; margin-bottom: 18px; }
 .filters img { width: 52px; height: 52px; border-radius: 4px; image-rendering: pixelated; }
 .filters img.map { width: 76px; height: 76px; }
-.true-point { fill: none; stroke: #3ddc84; stroke-width: 1.2; }
-.predicted-point { fill: #ff4f64; stroke: #fff; stroke-width: .35; }
-.between { stroke: #ffd24a; stroke-width: .7; }
+.true-point { fill: none; stroke: #3ddc84; }
+.predicted-point { fill: #ff4f64; }
+.between { stroke: #ffd24a; stroke-width: .6; }
 i.true-mark { border: 2.5px solid #2bb56b; border-radius: 50% !important; }
 i.predicted-mark { background: #ff4f64; border-radius: 50% !important; }
 .table { overflow-x: auto; }
