@@ -26,12 +26,14 @@ from typing import Any
 import numpy as np
 
 from suiren import random_kernels as kernels
+from suiren import random_native
 from suiren.twister import N, Twister
 
 Shape = int | tuple[int, ...]
 
 _CHUNK = 16 * N  # words per pass over large draws: 78 KiB stay in cache; a multiple of 16
 _WIDE_RANGE = 1 << 28  # integer ranges from here on take two words a value
+_LONG = 4096  # from here on the largest of a row are not found by sorting all of it
 _INSIDE_OUT_FROM = (2**32 - 1) // 20  # randperm's other algorithm starts at this length
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}  # of the significand
 
@@ -56,6 +58,11 @@ def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return values.astype(dtype, copy=False)
 
 
+def _bits(number: Any, dtype: Any) -> int:
+    """The number in this floating type, as the integer with the same bits."""
+    return int.from_bytes(np.asarray(number, dtype).tobytes(), "little")
+
+
 def _chunks(n: int) -> Iterator[tuple[int, int]]:
     for start in range(0, n, _CHUNK):
         yield start, min(start + _CHUNK, n)
@@ -78,36 +85,69 @@ class Stream(Twister):
 
     # -- uniforms ------------------------------------------------------------------------------
 
-    def _each_u64(self, shape: Shape, dtype: Any, transform: Callable[..., Any]) -> np.ndarray:
-        """An array of ``transform`` of one u64 an element, cast to ``dtype``."""
+    def _each_u64(
+        self,
+        shape: Shape,
+        dtype: Any,
+        transform: Callable[..., Any],
+        kernel: str = "",
+        inner: Any = np.float64,
+        numbers: tuple[float, ...] = (),
+    ) -> np.ndarray:
+        """An array of ``transform`` of one u64 an element, cast to ``dtype``.
+
+        kernel: the compiled one, if any, that gives ``transform`` in the type ``inner``.
+        """
         out = np.empty(shape, _as_dtype(dtype))
         flat = out.reshape(-1)
+        bits = [_bits(number, np.float64) for number in numbers]
+        if kernel and flat.dtype == inner and self._run(kernel, flat, flat.size, *bits):
+            return out
         for start, stop in _chunks(flat.size):
-            flat[start:stop] = _cast(transform(self._u64(stop - start)), out.dtype)
+            values = np.empty(stop - start, inner)
+            if not (kernel and self._run(kernel, values, values.size, *bits)):
+                values = transform(self._u64(values.size))
+            flat[start:stop] = _cast(values, out.dtype)
         return out
 
     def uniform(
-        self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
+        self,
+        shape: Shape,
+        low: float = 0.0,
+        high: float = 1.0,
+        dtype: Any = np.float32,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Uniform values in [low, high). Source: torch.Tensor.uniform_, torch.rand.
 
         One u32 an element (float32, and the 16-bit types, which round its value) or one u64
         (float64), then ``u * (high - low) + low`` rounded once in that type, with the ends first
         rounded to it; a value that rounds to ``high`` becomes ``low``.
+        ``out``: an array of the shape and dtype to fill, instead of a new one.
         """
-        out = np.empty(shape, _as_dtype(dtype))
+        if out is None:
+            out = np.empty(shape, _as_dtype(dtype))
         flat = out.reshape(-1)
         double = out.dtype == np.float64
         draw, fma = (self._u64, kernels.fma64) if double else (self._u32, kernels.fma32)
+        digits = "64" if double else "32"
         if low == 0 and high == 1 and out.dtype.itemsize > 2:
-            for start, stop in _chunks(flat.size):
-                flat[start:stop] = draw(stop - start)
+            if not self._run("unit" + digits, flat, flat.size):
+                for start, stop in _chunks(flat.size):
+                    flat[start:stop] = draw(stop - start)
             return out
         inner = np.float64 if double else np.float32
         first = inner(low)
         span = float(inner(high) - first)
+        bits = [_bits(number, inner) for number in (first, span, inner(high))]
+        if flat.dtype == inner and self._run("uniform" + digits, flat, flat.size, *bits):
+            return out
+        bits[2] = _bits(math.nan, inner)  # here the end is looked for after the cast
         for start, stop in _chunks(flat.size):
-            flat[start:stop] = _cast(fma(draw(stop - start), span, float(first)), out.dtype)
+            values = np.empty(stop - start, inner)
+            if not self._run("uniform" + digits, values, values.size, *bits):
+                values = fma(draw(values.size), span, float(first))
+            flat[start:stop] = _cast(values, out.dtype)
         first, last = _cast(np.array([low, high], np.float64), out.dtype)
         flat[flat == last] = first
         return out
@@ -121,6 +161,7 @@ class Stream(Twister):
         std: float | np.ndarray = 1.0,
         dtype: Any = np.float32,
         one_by_one: bool = False,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Normal values. Source: torch.Tensor.normal_, torch.randn, torch.normal.
 
@@ -138,12 +179,14 @@ class Stream(Twister):
 
         ``mean`` and ``std`` may be arrays that broadcast to ``shape`` (then standard normals, or
         with mean 0 and a number ``std``, are multiplied and added to in steps rounded to
-        ``dtype``). Exactness: see the module's notes.
+        ``dtype``). ``out``: an array of the shape and dtype to fill, instead of a new one, where
+        they are numbers. Exactness: see the module's notes.
         """
         dtype = _as_dtype(dtype)
         if isinstance(mean, np.ndarray) or isinstance(std, np.ndarray):
             return self._normal_about(shape, mean, std, dtype)
-        out = np.empty(shape, dtype)
+        if out is None:
+            out = np.empty(shape, dtype)
         flat = out.reshape(-1)
         if flat.size >= 16 and not one_by_one:
             self._fill_normal(flat, mean, std)
@@ -165,16 +208,29 @@ class Stream(Twister):
         return _cast(values.astype(inner) + shift, dtype)
 
     def _fill_normal(self, flat: np.ndarray, mean: float, std: float) -> None:
-        double = flat.dtype == np.float64
-        draw = self._u64 if double else self._u32
-        box_muller = kernels.box_muller64 if double else kernels.box_muller32
         whole = flat.size & ~15
-        for start, stop in _chunks(whole):
-            flat[start:stop] = _cast(box_muller(draw(stop - start), mean, std), flat.dtype)
+        self._fill_blocks(flat[:whole], mean, std)
         if whole < flat.size:
             if flat.dtype.itemsize > 2:
+                draw = self._u64 if flat.dtype == np.float64 else self._u32
                 draw(flat.size - whole)  # drawn, and replaced at once
-            flat[-16:] = _cast(box_muller(draw(16), mean, std), flat.dtype)
+            self._fill_blocks(flat[-16:], mean, std)
+
+    def _fill_blocks(self, flat: np.ndarray, mean: float, std: float) -> None:
+        """Normals for a multiple of 16 elements."""
+        double = flat.dtype == np.float64
+        inner, name = (np.float64, "normal64") if double else (np.float32, "normal32")
+        bits = (_bits(mean, inner), _bits(std, inner))
+        if flat.dtype == inner and self._run(name, flat, flat.size, *bits):
+            return
+        for start, stop in _chunks(flat.size):
+            values = np.empty(stop - start, inner)
+            if not self._run(name, values, values.size, *bits):
+                if double:
+                    values = kernels.box_muller64(self._u64(values.size), mean, std)
+                else:
+                    values = kernels.box_muller32(self._u32(values.size), mean, std)
+            flat[start:stop] = _cast(values, flat.dtype)
 
     def _cached_normals(self, n: int) -> np.ndarray:
         """n standard normals of the scalar kind, (n,) float64, by way of the cached second one."""
@@ -192,10 +248,12 @@ class Stream(Twister):
         return out
 
     def _normal_pairs(self, pairs: int) -> np.ndarray:
+        values = np.empty(2 * pairs)
+        if self._run("pairs", values, values.size):
+            return values
         u = self._u64(2 * pairs)
         radius = np.sqrt(-2.0 * kernels.libm(math.log1p, -u[1::2]))
         angle = (2.0 * math.pi) * u[0::2]
-        values = np.empty(2 * pairs)
         values[0::2] = radius * kernels.libm(math.cos, angle)
         values[1::2] = radius * kernels.libm(math.sin, angle)
         return values
@@ -208,8 +266,11 @@ class Stream(Twister):
         Of every size by the scalar way of :meth:`normal`, cache included, in float64.
         """
         out = np.empty(shape, _as_dtype(dtype))
-        normals = kernels.fma64(self._cached_normals(out.size), float(std), float(mean))
-        out.reshape(-1)[:] = _cast(kernels.exponential_function(normals), out.dtype)
+        values = self._cached_normals(out.size)
+        bits = (_bits(mean, np.float64), _bits(std, np.float64))
+        if not self._run("exp of", values, values.size, *bits):
+            values = kernels.exponential_function(kernels.fma64(values, float(std), float(mean)))
+        out.reshape(-1)[:] = _cast(values, out.dtype)
         return out
 
     # -- integers ------------------------------------------------------------------------------
@@ -262,16 +323,23 @@ class Stream(Twister):
         """``low + bits % count`` where bits are a word, or two if ``wide``."""
         out = np.empty(shape, dtype)
         flat = out.reshape(-1)
+        kernel = "wide integers" if wide else "integers"
+        ends = (low & (2**64 - 1), count)  # wraps around below zero
+        if dtype in (np.int64, np.uint64) and count < 2**64:
+            if self._run(kernel, flat, flat.size, *ends):
+                return out
         for start, stop in _chunks(flat.size):
-            bits = self._wide(stop - start) if wide else self._words(stop - start)
             if count == 2**64:  # everything from -2**63 on: PyTorch gives the bits themselves
-                flat[start:stop] = bits.view(np.int64).astype(dtype)
+                flat[start:stop] = self._wide(stop - start).view(np.int64).astype(dtype)
                 continue
-            divisor = np.uint64(count)
-            values = bits - bits // divisor * divisor  # NumPy divides by a scalar twice as fast
-            if low:
-                values += np.uint64(low & (2**64 - 1))  # wraps around below zero
-            signed = values if low >= 0 and dtype == np.uint64 else values.view(np.int64)
+            values = np.empty(stop - start, np.uint64)
+            if not self._run(kernel, values, values.size, *ends):
+                bits = self._wide(stop - start) if wide else self._words(stop - start)
+                divisor = np.uint64(count)
+                values = bits - bits // divisor * divisor  # NumPy's division by a scalar is quick
+                values += np.uint64(ends[0])
+            unsigned = low >= 0 and dtype == np.uint64
+            signed: np.ndarray = values if unsigned else values.view(np.int64)
             if dtype.name in _DIGITS and dtype.itemsize <= 2:
                 signed = signed.astype(np.float32)
             flat[start:stop] = signed.astype(dtype)
@@ -288,6 +356,9 @@ class Stream(Twister):
         if n >= _INSIDE_OUT_FROM:
             return _cast(self._inside_out(n), dtype)
         swaps = max(n - 1, 0)
+        slots = np.arange(n, dtype=np.int32) if random_native.kernel("shuffle", swaps) else None
+        if slots is not None and self._run("shuffle", slots, swaps):
+            return _cast(slots, dtype)
         offsets = np.empty(swaps, np.int64)
         for start, stop in _chunks(swaps):
             counts = np.arange(n - start, n - stop, -1, dtype=np.uint64)
@@ -313,7 +384,7 @@ class Stream(Twister):
         ``shape``): one u64 an element against float64 probabilities, one u32 against all others.
         """
         if not isinstance(p, np.ndarray):
-            return self._each_u64(shape, dtype, lambda u: u < p)
+            return self._mask(shape, p, np.ones(1, _as_dtype(dtype)))
         out = np.empty(shape, _as_dtype(dtype))
         flat = out.reshape(-1)
         double = p.dtype == np.float64
@@ -324,14 +395,33 @@ class Stream(Twister):
             flat[start:stop] = draw(stop - start) < limits[start:stop]
         return out
 
-    def dropout_mask(self, shape: Shape, p: float, dtype: Any = np.float32) -> np.ndarray:
+    def _mask(self, shape: Shape, p: float, one: np.ndarray) -> np.ndarray:
+        """``one`` (of shape (1,)) with probability p, else zeros."""
+        out = np.empty(shape, one.dtype)
+        flat = out.reshape(-1)
+        # u < p for u = k / 2**53 is k < p * 2**53; products with powers of two are exact.
+        ends = (math.ceil(p * 2.0**53), int.from_bytes(one.tobytes(), "little"))
+        size = one.dtype.itemsize
+        if size <= 8 and self._run(f"mask{size}", flat, flat.size, *ends):
+            return out
+        for start, stop in _chunks(flat.size):
+            flat[start:stop] = (self._u64(stop - start) < p) * one
+        return out
+
+    def dropout_mask(
+        self, shape: Shape, p: float, dtype: Any = np.float32, scaled: bool = False
+    ) -> np.ndarray:
         """The 0/1 mask of what dropout with probability p keeps: ``bernoulli(shape, 1 - p)``.
 
-        F.dropout multiplies by ``mask / (1 - p)``; for p = 0, p = 1 and in evaluation it draws
-        nothing, and the caller must not call this. ``dropout2d`` and ``feature_alpha_dropout``
-        draw for (batch, channels, 1, ...), ``alpha_dropout`` for every element.
+        F.dropout multiplies by ``mask / (1 - p)``, which is what comes if ``scaled``; for p = 0,
+        p = 1 and in evaluation it draws nothing, and the caller must not call this. ``dropout2d``
+        and ``feature_alpha_dropout`` draw for (batch, channels, 1, ...), ``alpha_dropout`` for
+        every element.
         """
-        return self.bernoulli(shape, 1 - p, dtype)
+        one = np.ones(1, _as_dtype(dtype))
+        if scaled:
+            one = (one / one.dtype.type(1 - p)).astype(one.dtype, copy=False)
+        return self._mask(shape, 1 - p, one)
 
     # -- other distributions -------------------------------------------------------------------
 
@@ -341,9 +431,22 @@ class Stream(Twister):
         """``-1 / lambd * log1p(-u)`` with one u64 an element. Source: exponential_."""
         factor = -1.0 / lambd
         if _as_dtype(dtype) == np.float64:
-            return self._each_u64(shape, dtype, lambda u: factor * kernels.libm(math.log1p, -u))
+            return self._each_u64(
+                shape,
+                dtype,
+                lambda u: factor * kernels.libm(math.log1p, -u),
+                "exponential64",
+                numbers=(factor,),
+            )
         # A float64 wrong in its last bit almost never shows after rounding to float32.
-        return self._each_u64(shape, dtype, lambda u: factor * np.log1p(-u))
+        return self._each_u64(
+            shape,
+            dtype,
+            lambda u: factor * np.log1p(-u),
+            "exponential32",
+            np.float32,
+            (factor,),
+        )
 
     def geometric(self, shape: Shape, p: float, dtype: Any = np.float32) -> np.ndarray:
         """``ceil(log(u) / log1p(-p))`` with one u64 an element. Source: geometric_."""
@@ -353,6 +456,8 @@ class Stream(Twister):
             shape,
             dtype,
             lambda u: np.ceil(kernels.libm(math.log, np.maximum(u, tiny)) / scale),
+            "geometric",
+            numbers=(scale,),
         )
 
     def cauchy(
@@ -365,6 +470,8 @@ class Stream(Twister):
             lambda u: kernels.fma64(
                 kernels.libm(math.tan, math.pi * (u - 0.5)), float(sigma), float(median)
             ),
+            "cauchy",
+            numbers=(median, sigma),
         )
 
     def rrelu_noise(self, x: np.ndarray, lower: float, upper: float) -> np.ndarray:
@@ -398,36 +505,8 @@ class Stream(Twister):
             raise RuntimeError(
                 "poisson: invalid Poisson rate, expected rate to be non-negative; clamp it at 0."
             )
-        counts = [self._poisson_one(value) for value in flat.tolist()]
+        counts = [kernels.poisson_one(value, self._next_u64) for value in flat.tolist()]
         return _cast(np.array(counts, np.float64), rate.dtype).reshape(rate.shape)
-
-    def _poisson_one(self, rate: float) -> int:
-        if rate == 0:
-            return 0
-        if rate < 10:
-            count, product, bound = 0, self._next_u64(), math.exp(-rate)
-            while product > bound:
-                count += 1
-                product *= self._next_u64()
-            return count
-        b = 0.931 + 2.53 * math.sqrt(rate)
-        a = -0.059 + 0.02483 * b
-        log_inverse_alpha = math.log(1.1239 + 1.1328 / (b - 3.4))
-        sure = 0.9277 - 3.6224 / (b - 2)
-        log_rate = math.log(rate)
-        while True:
-            u = self._next_u64() - 0.5
-            v = self._next_u64()
-            edge = 0.5 - abs(u)
-            count = math.floor((2 * a / edge + b) * u + rate + 0.43) if edge else -1
-            if edge >= 0.07 and v <= sure:
-                return count
-            if count < 0 or (edge < 0.013 and v > edge):
-                continue
-            bound = -rate + count * log_rate - math.lgamma(count + 1)
-            log_v = math.log(v) if v else -math.inf
-            if log_v + log_inverse_alpha - math.log(a / (edge * edge) + b) <= bound:
-                return count
 
     def gamma(self, concentration: np.ndarray) -> np.ndarray:
         """Gamma numbers of rate 1, of these concentrations, in their shape and dtype.
@@ -438,29 +517,13 @@ class Stream(Twister):
         Source: torch.distributions.Gamma.
         """
         flat = concentration.astype(np.float64).reshape(-1)
-        drawn = np.array([self._gamma_one(value) for value in flat.tolist()], np.float64)
-        return _cast(drawn, concentration.dtype).reshape(concentration.shape)
 
-    def _gamma_one(self, concentration: float) -> float:
-        scale = 1.0
-        if concentration < 1:
-            if concentration == 0:
-                return 0.0
-            scale = (1 - self._next_u64()) ** (1 / concentration)
-            concentration += 1
-        d = concentration - 1 / 3
-        c = 1 / math.sqrt(9 * d)
-        while True:
-            x = float(self._cached_normals(1)[0])
-            cube = (1 + c * x) ** 3
-            if cube <= 0:
-                continue
-            u = 1 - self._next_u64()
-            squared = x * x
-            if u < 1 - 0.0331 * squared * squared:
-                return scale * d * cube
-            if math.log(u) < 0.5 * squared + d * (1 - cube + math.log(cube)):
-                return scale * d * cube
+        def normal() -> float:
+            return float(self._cached_normals(1)[0])
+
+        numbers = [kernels.gamma_one(value, self._next_u64, normal) for value in flat.tolist()]
+        drawn = np.array(numbers, np.float64)
+        return _cast(drawn, concentration.dtype).reshape(concentration.shape)
 
     def multinomial(
         self, probabilities: np.ndarray, num_samples: int, replacement: bool = False
@@ -514,6 +577,8 @@ class Stream(Twister):
             race = _cast(values / noise, dtype).astype(values.dtype, copy=False)
         if num_samples == 1:
             return np.argmax(race, axis=1)[:, None]  # (rows, 1)
+        if race.size and race.shape[1] >= max(_LONG, 8 * num_samples):
+            return np.stack([kernels.largest(row, num_samples) for row in race])
         order = np.argsort(-race, axis=1, kind="stable")
         return order[:, :num_samples]
 

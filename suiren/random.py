@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from suiren import dtypes
+from suiren import dtypes, random_native
 from suiren.device import CPU, check_available
 from suiren.device import device as _device
 from suiren.mt19937 import Stream
@@ -115,6 +115,16 @@ def _as_seed(seed: Any) -> int:
     raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
 
 
+def _compiled(name: str) -> random_native.Found:
+    """A kernel of the streams, unless compiling is turned off."""
+    if os.environ.get("SUIREN_JIT") == "0":
+        return None
+    from suiren.compiler import random_numbers
+
+    return random_numbers.find(name)
+
+
+random_native.provider = _compiled
 default_generator = Generator()
 
 

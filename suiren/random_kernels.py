@@ -231,3 +231,70 @@ def insert_inside_out(targets: np.ndarray, slots: np.ndarray, start: int) -> Non
     for i, z in enumerate(targets.tolist(), start):
         view[i] = view[z]
         view[z] = i
+
+
+# -- one number at a time, and choices ----------------------------------------------------------
+
+
+def poisson_one(rate: float, uniform: Callable[[], float]) -> int:
+    """A count of this mean from successive numbers of ``uniform``; see ``Stream.poisson``."""
+    if rate == 0:
+        return 0
+    if rate < 10:
+        count, product, bound = 0, uniform(), math.exp(-rate)
+        while product > bound:
+            count += 1
+            product *= uniform()
+        return count
+    b = 0.931 + 2.53 * math.sqrt(rate)
+    a = -0.059 + 0.02483 * b
+    log_inverse_alpha = math.log(1.1239 + 1.1328 / (b - 3.4))
+    sure = 0.9277 - 3.6224 / (b - 2)
+    log_rate = math.log(rate)
+    while True:
+        u = uniform() - 0.5
+        v = uniform()
+        edge = 0.5 - abs(u)
+        count = math.floor((2 * a / edge + b) * u + rate + 0.43) if edge else -1
+        if edge >= 0.07 and v <= sure:
+            return count
+        if count < 0 or (edge < 0.013 and v > edge):
+            continue
+        bound = -rate + count * log_rate - math.lgamma(count + 1)
+        log_v = math.log(v) if v else -math.inf
+        if log_v + log_inverse_alpha - math.log(a / (edge * edge) + b) <= bound:
+            return count
+
+
+def gamma_one(
+    concentration: float, uniform: Callable[[], float], normal: Callable[[], float]
+) -> float:
+    """A gamma number from successive uniform and normal ones; see ``Stream.gamma``."""
+    scale = 1.0
+    if concentration < 1:
+        if concentration == 0:
+            return 0.0
+        scale = (1 - uniform()) ** (1 / concentration)
+        concentration += 1
+    d = concentration - 1 / 3
+    c = 1 / math.sqrt(9 * d)
+    while True:
+        x = normal()
+        cube = (1 + c * x) ** 3
+        if cube <= 0:
+            continue
+        u = 1 - uniform()
+        squared = x * x
+        if u < 1 - 0.0331 * squared * squared:
+            return scale * d * cube
+        if math.log(u) < 0.5 * squared + d * (1 - cube + math.log(cube)):
+            return scale * d * cube
+
+
+def largest(row: np.ndarray, count: int) -> np.ndarray:
+    """``argsort(-row)[:count]``, stable, without sorting all of the row."""
+    least = np.partition(row, row.size - count)[row.size - count]
+    candidates = np.flatnonzero(row >= least)  # more than count if others equal the least
+    if len(candidates) < count:  # there is a NaN
+        candidates = np.arange(row.size)
+    return candidates[np.argsort(-row[candidates], kind="stable")[:count]]

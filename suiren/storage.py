@@ -67,6 +67,20 @@ class Storage:
         else:
             np.copyto(pinned, value.get(), casting="unsafe")
 
+    def memory_alone(self) -> np.ndarray | None:
+        """The contents' array if nobody else can see it, for who overwrites all of it; else None.
+
+        Fresh memory costs more than most of what is written to it. Row-major contents only.
+        """
+        if self.value is None or self.value.buffer is None or not self.meta.contiguous:
+            return None
+        array = self.value.buffer
+        own = type(array) is np.ndarray and array.base is None
+        own = own and array.flags.c_contiguous and array.flags.writeable
+        own = own and array.shape == tuple(self.meta.shape)
+        del array  # a reference of our own would be counted
+        return self.value.buffer if own and _held_as_little(self, _ALONE) else None
+
     # ---- copies and pickles
 
     def current(self) -> Value:

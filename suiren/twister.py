@@ -3,19 +3,26 @@
 :class:`Twister` is MT19937 (M. Matsumoto and T. Nishimura, 1998) with the state layout of
 ``torch.get_rng_state()``; :class:`suiren.mt19937.Stream` builds the distributions on it. The twist
 itself is NumPy's (``numpy.random.MT19937``, imported at the first draw); this class keeps one
-block of 624 outputs so that small draws are slices of it. Imports NumPy alone.
+block of 624 outputs so that small draws are slices of it. Compiled kernels (``random_native``)
+twist in NumPy's own memory and leave the block as NumPy would: the two ways alternate freely.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Any, TypeVar
 
 import numpy as np
+
+from suiren import random_native
 
 N = 624  # words of twister state, and outputs per twist
 _STATE_BYTES = 5056
 _LOW_24, _LOW_32 = np.uint64(0xFFFFFF), np.uint64(0xFFFFFFFF)
 _HIGH_OF_53 = np.uint64(0x1FFFFF)  # the bits of a u64's first word that reach its 53
+_SCRATCH_WORDS = 4 * N  # what a kernel draws at a time
+_ARGUMENTS = struct.Struct("=11Q")  # key, block, position, end, scratch, out, count, four numbers
+_PLACE = struct.Struct("=2Q")
 _Self = TypeVar("_Self", bound="Twister")
 
 
@@ -24,12 +31,13 @@ class Twister:
 
     __slots__ = (
         "_seed", "_twister", "_seeder", "_pending", "_block", "_position", "_end",
-        "_normal", "_float_normal",
+        "_normal", "_float_normal", "_native",
     )  # fmt: skip
 
     def __init__(self, seed: int = 67280421310721):  # PyTorch's default seed
         self._twister: Any = None  # numpy.random.MT19937, made at the first draw
         self._seeder: Any = None  # the RandomState that seeds it
+        self._native: tuple | None = None  # what kernels work with, made at their first draw
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
@@ -144,6 +152,39 @@ class Twister:
             self._pending = False
         return twister
 
+    # -- compiled kernels ----------------------------------------------------------------------
+
+    def _run(self, name: str, out: np.ndarray, count: int, *numbers: int) -> bool:
+        """Fills ``out`` (contiguous) by the compiled kernel of this name; False if there is none.
+
+        numbers: up to four, as the 64 bits that the kernel reads.
+        """
+        found = random_native.kernel(name, count)
+        if found is None:
+            return False
+        kernel, functions = found
+        self._ready()
+        key, arguments, address, scratch, _ = self._native or self._prepare()
+        if len(self._block) != N:
+            self._block = np.zeros(N, np.uint64)
+        p0, p1, p2, p3 = (*numbers, 0, 0, 0, 0)[:4]
+        _ARGUMENTS.pack_into(
+            arguments, 0, key, _address(self._block), self._position, self._end, scratch,
+            _address(out), count, p0, p1, p2 or functions, p3,
+        )  # fmt: skip
+        kernel(address, 0)
+        self._position, self._end = _PLACE.unpack_from(arguments, 16)
+        return True
+
+    def _prepare(self) -> tuple:
+        import ctypes
+
+        arguments = ctypes.create_string_buffer(_ARGUMENTS.size)
+        scratch = np.empty(_SCRATCH_WORDS, np.uint32)
+        key = self._twister.ctypes.state_address  # NumPy's: uint32 key[624], int position
+        self._native = (key, arguments, ctypes.addressof(arguments), _address(scratch), scratch)
+        return self._native
+
     # -- words and uniforms --------------------------------------------------------------------
 
     def _words(self, n: int) -> np.ndarray:
@@ -170,9 +211,15 @@ class Twister:
         return (words[0::2] << 32) | words[1::2]
 
     def _u32(self, n: int) -> np.ndarray:
+        out = np.empty(n, np.float32)
+        if self._run("unit32", out, n):
+            return out
         return (self._words(n) & _LOW_24).astype(np.float32) * np.float32(2.0**-24)
 
     def _u64(self, n: int) -> np.ndarray:
+        out = np.empty(n, np.float64)
+        if self._run("unit64", out, n):
+            return out
         words = self._words(2 * n)
         return (((words[0::2] & _HIGH_OF_53) << 32) | words[1::2]) * 2.0**-53
 
@@ -185,3 +232,7 @@ class Twister:
             self._position = position + 2
             high, low = self._block.item(position), self._block.item(position + 1)
         return ((high & 0x1FFFFF) << 32 | low) * 2.0**-53
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]

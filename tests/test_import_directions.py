@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parent.parent / "suiren"
 
 # From low to high. A name stands for a module or a whole subpackage; the longest match counts.
 LAYERS = [
-    ["version", "torch_version", "missing", "files", "hooks", "size", "twister",
+    ["version", "torch_version", "missing", "files", "hooks", "size", "random_native", "twister",
      "random_kernels", "mt19937", "dtypes",
      "device", "printing", "return_types"],
     ["interpreter"],

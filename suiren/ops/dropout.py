@@ -26,8 +26,11 @@ def _check(p: float, name: str = "dropout") -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _kept(m: Meta, p: float, by_channel: bool) -> np.ndarray:
-    """1 where an element (or a channel) is kept, 0 elsewhere; broadcasts to the input."""
+def _kept(m: Meta, p: float, by_channel: bool, scaled: bool = False) -> np.ndarray:
+    """1 where an element (or a channel) is kept, 0 elsewhere; broadcasts to the input.
+
+    ``scaled``: 1 / (1 - p) in place of 1.
+    """
     from suiren.random import default_generator
 
     shape = tuple(m.shape)
@@ -36,10 +39,10 @@ def _kept(m: Meta, p: float, by_channel: bool) -> np.ndarray:
     kind = m.dtype.numpy
     if p == 1:  # nothing is drawn
         return np.zeros(shape, kind)
-    stream = default_generator.stream
-    if m.dtype.is_complex:
-        return stream.dropout_mask(shape, p, np.float32).astype(kind)
-    return stream.dropout_mask(shape, p, kind)
+    drawn = m.dtype.to_real().numpy if m.dtype.is_complex else kind
+    with default_generator.lock:
+        mask = default_generator.stream.dropout_mask(shape, p, drawn, scaled)
+    return mask.astype(kind, copy=False)
 
 
 def _drop(input, p: float, train: bool, by_channel: bool = False):
@@ -51,8 +54,7 @@ def _drop(input, p: float, train: bool, by_channel: bool = False):
 
 
 def _scaled(m: Meta, p: float, by_channel: bool) -> np.ndarray:
-    mask = _kept(m, p, by_channel)
-    return (mask / mask.dtype.type(1 - p)).astype(mask.dtype, copy=False)
+    return _kept(m, p, by_channel, scaled=True)
 
 
 def _drop_alpha(input, p: float, train: bool, by_channel: bool = False):

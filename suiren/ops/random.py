@@ -23,8 +23,8 @@ from suiren.ops.casts import _dense
 from suiren.ops.creation import drawn, fill, from_array, options
 from suiren.ops.views import sizes_of
 from suiren.random import Generator, generator_of
-from suiren.tensor import Tensor, new_tensor, value_of
-from suiren.trace import Meta, Value, meta
+from suiren.tensor import Tensor, value_of
+from suiren.trace import Meta, meta
 from suiren.views import assign
 
 Drawing = Callable[..., np.ndarray]
@@ -63,14 +63,16 @@ def _made(requires_grad: bool, draw: Drawing, *arguments: Any) -> Tensor:
 # Drawing for a shape and dtype
 
 
-def _parts(shape: tuple[int, ...], kind: dtype, draw: Drawing) -> np.ndarray:
+def _parts(
+    shape: tuple[int, ...], kind: dtype, draw: Drawing, out: np.ndarray | None = None
+) -> np.ndarray:
     """Complex numbers are drawn as twice as many real ones, real part first."""
     if not kind.is_complex:
-        return draw(shape, kind.numpy)
+        return draw(shape, kind.numpy, out)
     return draw((*shape, 2), kind.to_real().numpy).view(kind.numpy).reshape(shape)
 
 
-def _uniform(shape, low, high, kind: dtype, generator, name: str) -> np.ndarray:
+def _uniform(shape, low, high, kind: dtype, generator, name: str, out=None) -> np.ndarray:
     if kind.category < dtypes.FLOATING:
         raise _missing("check_uniform_bounds", kind)
     if not low <= high:
@@ -81,13 +83,15 @@ def _uniform(shape, low, high, kind: dtype, generator, name: str) -> np.ndarray:
     if not (-limit <= low <= limit and -limit <= high <= limit):
         raise RuntimeError(f"{name}: from={low} and to={high} must lie in the range of {kind}")
 
-    def draw(shape, kind):
-        return _draw(generator, name, "uniform", shape, float(low), float(high), kind)
+    def draw(shape, kind, out=None):
+        return _draw(generator, name, "uniform", shape, float(low), float(high), kind, out=out)
 
-    return _parts(shape, kind, draw)
+    return _parts(shape, kind, draw, out)
 
 
-def _normal(shape, mean, std, kind: dtype, generator, name: str, spread=False) -> np.ndarray:
+def _normal(
+    shape, mean, std, kind: dtype, generator, name: str, spread=False, out=None
+) -> np.ndarray:
     if kind.category < dtypes.FLOATING:
         raise _missing("normal_kernel_cpu", kind)
     if std < 0:
@@ -95,11 +99,13 @@ def _normal(shape, mean, std, kind: dtype, generator, name: str, spread=False) -
     if kind.is_complex:  # the variance is shared between the parts
         std = std / math.sqrt(2)
 
-    def draw(shape, array_kind):
+    def draw(shape, array_kind, out=None):
         center = 0.0 if kind.is_complex else mean
-        return _draw(generator, name, "normal", shape, center, std, array_kind, one_by_one=spread)
+        return _draw(
+            generator, name, "normal", shape, center, std, array_kind, one_by_one=spread, out=out
+        )
 
-    drawn = _parts(shape, kind, draw)
+    drawn = _parts(shape, kind, draw, out)
     return drawn + kind.numpy.type(mean) if kind.is_complex and mean else drawn
 
 
@@ -496,6 +502,19 @@ def _fill(input: Tensor, name: str, draw: Callable, node: str | None = None) -> 
     return assign(input, drawn, name)
 
 
+_WORTH_FILLING = 1 << 18  # bytes from which on fresh memory is spared
+
+
+def _memory_to_fill(input: Tensor) -> np.ndarray | None:
+    """The memory of the tensor if all of it can be overwritten and only the tensor would notice."""
+    m = input._meta
+    if input._view is not None or input._inference or m.numel * m.dtype.itemsize < _WORTH_FILLING:
+        return None
+    if mode.grad and input.requires_grad:  # an error if it is a leaf, and history if not
+        return None
+    return input._storage.memory_alone() if input._storage.meta.shape == m.shape else None
+
+
 def _bounds(given: tuple, keywords: dict, defaults: tuple, name: str) -> list:
     """``from`` and ``to``, the first of which is a word that Python keeps for itself."""
     found = list(given) + list(defaults[len(given) :])
@@ -515,8 +534,9 @@ def uniform_(input, *bounds, generator=None, **keywords):
     """
     low, high = _bounds(bounds, keywords, (0.0, 1.0), "uniform_")
     kind = input._meta.dtype
+    room = _memory_to_fill(input)
     return _fill(
-        input, "uniform_", lambda s: _uniform(s, low, high, kind, generator, "uniform_")
+        input, "uniform_", lambda s: _uniform(s, low, high, kind, generator, "uniform_", room)
     )
 
 
@@ -524,8 +544,9 @@ def uniform_(input, *bounds, generator=None, **keywords):
 def normal_(input, mean=0.0, std=1.0, *, generator=None):
     """Fills with normal numbers. Source: Tensor.normal_."""
     kind, spread = input._meta.dtype, not input._meta.contiguous
+    room = _memory_to_fill(input)
     return _fill(
-        input, "normal_", lambda s: _normal(s, mean, std, kind, generator, "normal_", spread)
+        input, "normal_", lambda s: _normal(s, mean, std, kind, generator, "normal_", spread, room)
     )
 
 
