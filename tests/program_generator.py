@@ -152,7 +152,7 @@ class Generator:
         if self.leaves and r.random() < 0.7:
             ends = [
                 t for t in self.tensors
-                if t.requires_grad and str(t.dtype)[6:] in FLOATS and t.numel()
+                if self.has_history(t) and str(t.dtype)[6:] in FLOATS and t.numel()
             ][-6:]  # fmt: skip
             if ends:
                 try:
@@ -164,6 +164,14 @@ class Generator:
         grads = [t.grad for t in self.leaves if t.grad is not None]
         wanted = [t for t in self.tensors if r.random() < 0.4] + self.tensors[-1:]
         self.tensors = [*wanted, *grads]
+
+
+    @staticmethod
+    def has_history(t: suiren.Tensor) -> bool:
+        try:
+            return t.requires_grad
+        except RuntimeError:  # one of several views whose base was written to
+            return False
 
 
 STEPS: list[tuple[str, Callable[[Generator], Any]]] = []

@@ -197,3 +197,11 @@ def test_constants_of_float16_within_rows():
         found = (suiren.triu(x.sum(1, keepdim=True), -2) + x).tolist()
         assert found
     assert not host_operators(made)
+
+
+def test_a_tensor_made_of_a_number_is_an_array():
+    with compiling():
+        x = suiren.full((), 2.5, dtype=suiren.float64)
+        both = x + suiren.full((), 0.1)
+        assert both.dtype is suiren.float64
+        both.tolist(), suiren.median(x).item(), suiren.logcumsumexp(x, 0).item()

@@ -110,6 +110,8 @@ def _natively(graph, operator, attributes, arguments, results) -> list[Node]:
 
 def _as_promised(graph: Graph, x: Node, promised: Meta, operator: Any) -> Node:
     shape = tuple(promised.shape)
+    if x.op == "number":  # a tensor now: it keeps its type, and the host gets an array
+        x = graph.make("cast", (x,), (), (), x.dtype)
     if x.shape != shape:
         x = graph.expand(x, shape)  # a number among numbers, say
     if x.dtype is not promised.dtype:
