@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("startup", "recording", "python_cost", "training", "streaming", "matmul", "compile_time")
+NAMES = ("startup", "recording", "python_cost", "replay", "training", "streaming", "matmul",
+         "compile_time")  # fmt: skip
 
 
 def main() -> int:

@@ -743,3 +743,25 @@ def test_gradients_of_gradients_and_writes_to_what_was_saved():
         y.backward()
     f(x).backward()
     assert x.grad.item() == pytest.approx(3 * np.exp(1.5), rel=1e-5)
+
+
+def test_what_changes_all_the_time_is_given_up():
+    table = {"n": 0}
+
+    @torch.compile
+    def f(x):
+        return x + table["n"]
+
+    for i in range(200):
+        table["n"] = i // 5 if i < 80 else i
+        assert f(torch.zeros(1)).item() == table["n"]
+    assert f._replays.given_up
+
+
+def test_copies_are_compiled_too():
+    import copy
+
+    model = copy.deepcopy(torch.compile(nn.Linear(2, 2)))
+    for _ in range(5):
+        model(torch.ones(1, 2))
+    assert len(model.__dict__["_replays"].plans) == 1

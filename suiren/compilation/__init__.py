@@ -41,7 +41,16 @@ class OptimizedModule(Module):
         return self._orig_mod(*args, **kwargs) if replays is None else replays(args, kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_replays": None}
+        replays = self.__dict__["_replays"]
+        return {**self.__dict__, "_replays": None if replays is None else replays.fullgraph}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fullgraph = state.pop("_replays", None)
+        super().__setstate__(state)
+        made = None
+        if fullgraph is not None:
+            made = Replays(self._orig_mod, type(self._orig_mod).__name__, fullgraph)
+        object.__setattr__(self, "_replays", made)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_orig_mod":

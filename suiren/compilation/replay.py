@@ -37,10 +37,12 @@ class Plan:
     def describe(self) -> str:
         """One line for the log."""
         r = self.record
-        return (
-            f"{len(r.key[0])} operations, {len(r.sources)} inputs, {len(r.writes)} tensors "
-            f"written, {len(r.grads)} gradients, {len(r.draws)} random draws, {len(r.steps)} optimizer steps"
-        )
+        parts = [
+            (len(r.key[0]), "operations"), (len(r.sources), "inputs"),
+            (len(r.writes), "tensors written"), (len(r.grads), "gradients"),
+            (len(r.draws), "random draws"), (len(r.steps), "optimizer steps"),
+        ]  # fmt: skip
+        return ", ".join(f"{count} {what}" for count, what in parts)
 
 
 class _Writer:
@@ -178,16 +180,19 @@ class _Writer:
             t = record.tensors[place]
             if t._view is not None or t._storage.pinned is not None:
                 lines.append(f"v{place} = value_of({self.tensors[place]})")
-                lines.append(f"if v{place}.buffer is None: v{place}.get()")
+                if self.whole:
+                    lines.append(f"if v{place}.buffer is None: v{place}.get()")
                 self.read[place] = f"v{place}"
             else:
                 self.read[place] = f"{self.storage(place)}.value"
                 lines.append(f"v = {self.read[place]}")
                 lines.append("if v is None: return MISS")
-                lines.append("if v.buffer is None: v.get()")
+                if self.whole:
+                    lines.append("if v.buffer is None: v.get()")
         for place in sorted({s[1] for s in self._sources() if s[0] == "grad"}):
-            lines.append(f"v = g{place}._storage.value")
-            lines.append("if v.buffer is None: v.get()")
+            if self.whole:
+                lines.append(f"v = g{place}._storage.value")
+                lines.append("if v.buffer is None: v.get()")
         lines.append("v = None")
         for i, (function, arguments) in enumerate(record.draws):
             lines.append(

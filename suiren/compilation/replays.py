@@ -79,6 +79,8 @@ class Replays:
             return self._plainly(args, kwargs)
         if self.generation != _generation[0]:
             self.forget()
+        if self.given_up:
+            return self._plainly(args, kwargs)
         last = self.last
         if last is not None:
             found = last.replay(args, kwargs)
@@ -89,6 +91,7 @@ class Replays:
                 found = plan.replay(args, kwargs)
                 if found is not MISS:
                     self.last = plan
+                    self.misses = 0
                     return found
         return self._learn(args, kwargs)
 
@@ -100,7 +103,12 @@ class Replays:
             depth.inside -= 1
 
     def _learn(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if len(self.plans) >= MAX_PLANS or sys.getprofile() is not None:
+        if len(self.plans) >= MAX_PLANS:
+            self.misses += 1
+            if self.misses > MAX_MISSES:
+                self._give_up()
+            return self._plainly(args, kwargs)
+        if sys.getprofile() is not None:
             return self._plainly(args, kwargs)
         key = Arguments(args, kwargs).spec
         kind = self.kinds.get(key)
@@ -121,6 +129,12 @@ class Replays:
         finally:
             depth.inside -= 1
             self.lock.release()
+
+    def _give_up(self) -> None:
+        self.given_up = True
+        self.plans, self.last = [], None
+        self.why = "what it depends on changes all the time"
+        log.debug("%s: no longer replayed: %s", self.name, self.why)
 
     def _first(self, args: tuple, kwargs: dict[str, Any], kind: _Kind) -> Any:
         """Runs the function as it is written and notes which code ran."""
