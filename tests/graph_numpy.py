@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from suiren.compiler.graph import COMPARISONS, Graph, Node
-from suiren.interpreter import accurate
+from suiren.interpreter import accurate, convolution
 from suiren.operator import OPERATORS
 from suiren.trace.meta import meta
 
@@ -158,6 +158,38 @@ def _scan(node, arrays, inputs):
     return function.accumulate(arrays[0], axis=dim, dtype=arrays[0].dtype)
 
 
+def _first(array):
+    return array.transpose(0, 3, 1, 2)
+
+
+def _last(array):
+    return array.transpose(0, 2, 3, 1)
+
+
+def _numbers(node):
+    stride, padding, dilation, groups = node.attributes
+    return stride, padding, dilation, False, (0, 0), groups
+
+
+def _conv(node, arrays, inputs):
+    return _last(convolution.convolution(_first(arrays[0]), arrays[1], None, *_numbers(node)))
+
+
+def _conv_input_gradient(node, arrays, inputs):
+    n, h, w, c = node.shape
+    found = convolution.convolution_input_gradient(
+        _first(arrays[0]), arrays[1], (n, c, h, w), *_numbers(node)
+    )
+    return _last(found)
+
+
+def _conv_weight_gradient(node, arrays, inputs):
+    grad, x = arrays
+    return convolution.convolution_weight_gradient(
+        _first(grad), _first(x), node.shape, *_numbers(node)
+    )
+
+
 def _cast(node, arrays, inputs):
     return np.asarray(arrays[0]).astype(node.dtype.numpy)
 
@@ -185,6 +217,9 @@ _MOVED = {
     "scatter": _scatter,
     "scatter_along": _scatter_along,
     "scan": _scan,
+    "conv": _conv,
+    "conv_input_gradient": _conv_input_gradient,
+    "conv_weight_gradient": _conv_weight_gradient,
     "matmul": lambda node, arrays, inputs: np.matmul(*arrays),
     "where": lambda node, arrays, inputs: np.where(*arrays),
     "cast": _cast,
