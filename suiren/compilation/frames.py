@@ -78,8 +78,9 @@ def _kind_of(frame: FrameType) -> tuple[int, str, str]:
 class Frames:
     """Notes what runs while it is the profiler of this thread (``with frames: ...``)."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, first: bool = False) -> None:
         self.trace = trace
+        self.first = first  # optimizers have no state yet
         self.problem: str | None = None
         self.codes: set[CodeType] = set()  # of the user
         self.names: set[str] = set()  # that the code speaks of
@@ -215,7 +216,7 @@ class Frames:
         optimizer = frame.f_locals["self"]
         foresee = getattr(optimizer, "foreseen_numbers", None)
         found = None if foresee is None else foresee()
-        if found is None:
+        if found is None and not (self.first and foresee is not None):
             self.refuse(f"{type(optimizer).__name__}.step(), as it is set, cannot be replayed")
         self._open.append((optimizer, found, len(self.trace.inputs), self.trace.inputs))
 

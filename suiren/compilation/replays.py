@@ -140,7 +140,7 @@ class Replays:
         """Runs the function as it is written and notes which code ran."""
         trace = local.trace
         trace.flush()
-        frames = Frames(trace)
+        frames = Frames(trace, first=True)
         trace.held = 0  # computed below, where nobody notes what the compiler does
         try:
             with frames:
