@@ -20,7 +20,7 @@ OTHER_NODES = {
     "torch.block_diag(m, m)", "torch.combinations(m[0])", "torch.kron(m, m)",
     "torch.linalg.matrix_norm(m, 1)", "torch.fft.rfft(m).real",
     "torch.fft.ifft(torch.fft.fft(m)).real", "torch.real(m + 1j)", "torch.complex(m, m).imag",
-    "m.clone().fill_(3)", "m.clone().t_()",
+    "m.clone().fill_(3)", "m.clone().t_()", "F.soft_margin_loss(m, m.detach().sign())",
 }  # fmt: skip
 
 
