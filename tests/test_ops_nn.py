@@ -120,6 +120,25 @@ def test_dropout_draws_pytorchs_masks():
     assert SF.dropout(x, 0.5, False) is x
 
 
+@pytest.mark.parametrize("moved", [(1, 0, 2), (2, 0, 1), (0, 2, 1)])
+def test_dropout_draws_in_the_order_of_memory(moved):
+    # of what batch_first attention gives to the dropout after it, for one
+    x = suiren.ones(3, 4, 5)
+    suiren.manual_seed(0)
+    kept = SF.dropout(x, 0.5)
+    suiren.manual_seed(0)
+    assert SF.dropout(x.permute(moved), 0.5).tolist() == kept.permute(moved).tolist()
+    suiren.manual_seed(0)
+    expanded = SF.dropout(suiren.ones(5).expand(12, 5), 0.5)
+    assert expanded.view(-1).tolist() == kept.view(-1).tolist()
+    torch = pytest.importorskip("torch")
+    for F, t in ((SF, suiren), (torch.nn.functional, torch)):
+        t.manual_seed(1)
+        found = F.dropout(t.arange(60.0).view(3, 4, 5).permute(moved)[:, 1:], 0.5).tolist()
+        x = found if F is SF else x
+    assert x == found
+
+
 RECORDED_DROPOUT = [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 2.0]
 
 

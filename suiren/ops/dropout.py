@@ -29,19 +29,26 @@ def _check(p: float, name: str = "dropout") -> None:
 def _kept(m: Meta, p: float, by_channel: bool, scaled: bool = False) -> np.ndarray:
     """1 where an element (or a channel) is kept, 0 elsewhere; broadcasts to the input.
 
-    ``scaled``: 1 / (1 - p) in place of 1.
+    ``scaled``: 1 / (1 - p) in place of 1. Elements are drawn in the order in which the input lies
+    in memory (unless it is expanded), channels in the order of their numbers.
     """
     from suiren.random import default_generator
 
     shape = tuple(m.shape)
     if by_channel:
         shape = (*shape[:2], *(1,) * (len(shape) - 2))
+    order = None
+    if not by_channel and not m.contiguous and 0 not in m.strides:
+        order = sorted(range(m.ndim), key=lambda d: -m.strides[d])
+        shape = tuple([shape[d] for d in order])
     kind = m.dtype.numpy
     if p == 1:  # nothing is drawn
         return np.zeros(shape, kind)
     drawn = m.dtype.to_real().numpy if m.dtype.is_complex else kind
     with default_generator.lock:
         mask = default_generator.stream.dropout_mask(shape, p, drawn, scaled)
+    if order is not None:
+        mask = np.ascontiguousarray(mask.transpose(np.argsort(order)))
     return mask.astype(kind, copy=False)
 
 
