@@ -166,10 +166,33 @@ class Storage:
         return _references_to_base(self.pinned) > _references_to_base(_ONLY_VIEW)
 
 
-def part_of(value: Value, operator: Any, attributes: tuple, found: Meta) -> Value | None:
-    """What ``operator`` takes from a computed Value, over the same memory, if it lies together."""
-    array = np.asarray(operator.evaluate(value.buffer, *attributes))
-    return Value(found, array) if array.flags.c_contiguous else None
+# Steps whose attributes say where in the data to look, and those that may come before them.
+_PLACES = frozenset(("select", "slice"))
+watched = [0]  # by how many compilations of functions (suiren/compilation)
+_MOVEMENTS = _PLACES | {"view", "permute", "transpose", "unsqueeze", "squeeze", "expand"}
+
+
+def places(array: np.ndarray, steps: tuple) -> tuple[np.ndarray, int]:
+    """How far these steps of a view lead to a part of computed data: the part, how many steps.
+
+    The part lies together, or is small enough to be copied for that. 0 steps: it must be recorded.
+    A call that is watched in order to be replayed copies nothing: copies hide what they came from.
+    """
+    largest = 0 if watched[0] else SNAPSHOT_BYTES
+    found, count = array, 0
+    for done, (operator, attributes, _) in enumerate(steps, 1):
+        name = operator.name
+        if name not in _MOVEMENTS:
+            break
+        array = np.asarray(operator.evaluate(array, *attributes))
+        if name in _PLACES and (array.flags.c_contiguous or array.nbytes <= largest):
+            found, count = array, done
+    return found, count
+
+
+def part_of(array: np.ndarray, found: Meta) -> Value:
+    """A part of computed data as a Value: over the same memory, if it lies together."""
+    return Value(found, array if array.flags.c_contiguous else array.copy())
 
 
 def _restored(kind: dtype, shape: tuple, strides: tuple, array: np.ndarray) -> Storage:

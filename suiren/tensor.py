@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from suiren.dtypes import dtype
 from suiren.size import Size
-from suiren.storage import Storage, inferring, part_of
+from suiren.storage import Storage, inferring, part_of, places
 from suiren.trace import Meta, Value, current_trace
 from suiren.trace.value import BORROWED
-
-_PLACES = frozenset(("select", "slice"))  # steps whose attributes say where in the data to look
 
 
 class View:
@@ -48,14 +46,15 @@ class View:
             value = storage.read_pinned()
         # Rows of data that is there already are looked at, not recorded: which rows a step takes
         # (x[i], x[i : i + 64]) would make each step a program of its own.
-        known = value.buffer is not None and value.slot != BORROWED and not self.base._requires_grad
-        for operator, attributes, meta in self.steps:
-            if known and operator.name in _PLACES:
-                part = part_of(value, operator, attributes, meta.flat)
-                if part is not None:
-                    value = part
-                    continue
-            known = False
+        steps = self.steps
+        if (
+            value.buffer is not None and value.slot != BORROWED and not self.base._requires_grad
+        ):  # fmt: skip
+            part, count = places(value.buffer, steps)
+            if count:
+                value = part_of(part, steps[count - 1][2].flat)
+                steps = steps[count:]
+        for operator, attributes, meta in steps:
             value = current_trace().record(operator, attributes, (value,), meta.flat)
         self.value = value
         self.seen = storage.changes

@@ -343,3 +343,66 @@ def test_what_ran_next_the_last_time_is_tried_first_and_only_if_it_fits():
     get("b")
     assert get("a") is not made["a"]
     assert cache.misses == 4
+
+
+@pytest.mark.parametrize("part", [
+    lambda x, i: x.view(10, 6)[2 * i : 2 * i + 2],
+    lambda x, i: x[:, i : i + 2],
+    lambda x, i: x.T[i : i + 2].unsqueeze(0)[:, :, ::2],
+    lambda x, i: x.unsqueeze(1).expand(5, 3, 12)[i],
+    lambda x, i: x[..., i].T.reshape(-1),
+])  # fmt: skip
+def test_parts_of_computed_data_at_other_places_are_the_same_program(part):
+    data = torch.arange(60.0).view(5, 12)
+    array = data.numpy().copy()
+    data = data.clone()
+    data.tolist()
+
+    def again(i):
+        return (part(data, i) * 2 + 1).tolist()
+
+    again(0)
+    before = programs.misses
+    found = [again(i) for i in range(1, 4)]
+    assert programs.misses == before
+    fresh = torch.tensor(array)
+    assert found == [(part(fresh, i) * 2 + 1).tolist() for i in range(1, 4)]
+    view = part(data, 1)
+    view.tolist()
+    data.mul_(3)  # a copy that was read is not what is seen after a write
+    assert view.tolist() == part(torch.tensor(array * 3), 1).tolist()
+
+
+def test_large_parts_that_do_not_lie_together_are_not_copied():
+    data = torch.zeros(1000, 2000)
+    data.tolist()
+    assert pending(data[:, 1:])
+    assert not pending(data[1:])
+    assert not pending(data[:, 1:10])
+
+
+def patience(size, elements):
+    """How often a program of so many operations, each of so many elements, waits."""
+    from suiren.trace.program import Program
+
+    x = torch.zeros(elements)
+    y = x
+    for _ in range(size):
+        y = y + x
+    made = []
+    original = programs._find
+    programs._find = lambda key: made.append(Program(key)) or original(key)
+    programs._last = None
+    try:
+        y.tolist()
+    finally:
+        del programs._find
+    return made[-1].patience
+
+
+def test_who_is_compiled_when():
+    assert patience(8, 10) == 32  # small
+    assert patience(30, 10) == 2
+    assert patience(200, 10) == 17  # long, over little data
+    assert patience(200, 10_000) == 3
+    assert patience(200, 20_000) == 2

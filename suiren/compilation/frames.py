@@ -18,6 +18,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from suiren.autograd.graph import AccumulateGrad
+from suiren.storage import watched
 from suiren.trace import Value
 from suiren.trace.recorder import Trace
 
@@ -97,11 +98,13 @@ class Frames:
         self._drawing = 0
 
     def __enter__(self) -> Frames:
+        watched[0] += 1
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         sys.setprofile(None)
+        watched[0] -= 1
 
     def refuse(self, why: str) -> None:
         """Notes the first reason why the call cannot be replayed."""

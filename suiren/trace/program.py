@@ -5,7 +5,8 @@ its inputs (Meta of an array, class of a Python number) and the slots whose resu
 held. Two traces with equal keys are the same work on other data, so the program is kept.
 
 A program is interpreted with NumPy when its key is first seen and compiled when it is seen again
-(one of large convolutions at once); small ones, and the ninth and further shapes of the same work, when they have been seen more often.
+(one of large convolutions at once); small ones, long ones over little data, and the ninth and
+further shapes of the same work, when they have been seen more often.
 Counts alone decide, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
 interprets, ``SUIREN_JIT=1`` compiles at first sight, and ``SUIREN_CHECK=1`` compares every compiled
 run with the interpreter. Nothing above this module notices.
@@ -29,6 +30,9 @@ COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to 
 # To compile takes ten milliseconds and more, to interpret a small program tens of microseconds:
 # those of few entries and bytes wait until they have been seen so often.
 SMALL_ENTRIES, SMALL_BYTES, SMALL_PATIENCE = 16, 1 << 16, 32
+# To compile takes about a millisecond an entry, to interpret it microseconds and the time of its
+# bytes. Long programs over little data (loops unrolled) wait until that comes to a part of it.
+LONG_ENTRIES, LONG_PATIENCE, ENTRY_BYTES = 128, 16, 1 << 12
 # To interpret large convolutions once takes longer than to compile them: they do not wait.
 HEAVY, HEAVY_BYTES = "convolution", 16 << 20
 FAMILY = 8  # compiled shapes of the same work until the next ones have to come more often
@@ -109,6 +113,9 @@ class Program:
         nbytes = sum([meta.nbytes for entry in entries for meta in entry[3]])
         small = len(entries) <= SMALL_ENTRIES and nbytes <= SMALL_BYTES
         self.patience = SMALL_PATIENCE if small else 2
+        if len(entries) > LONG_ENTRIES:
+            work = len(entries) + nbytes // ENTRY_BYTES  # one run, in entries that hold little
+            self.patience += (LONG_PATIENCE * len(entries) - 1) // work
         if nbytes >= HEAVY_BYTES:
             heavy = [entry[3] for entry in entries if entry[0].name.startswith(HEAVY)]
             if sum([meta.nbytes for metas in heavy for meta in metas]) >= HEAVY_BYTES:
