@@ -64,8 +64,8 @@ def mnist_pixels(image: "Image.Image") -> np.ndarray:
         return ink
     box = _box(ink)
     longer = max(box.size)
-    size = tuple(max(1, round(side * MNIST_BOX / longer)) for side in box.size)
-    scaled = np.asarray(box.resize(size, Image.Resampling.BILINEAR)).astype(np.float64)
+    width, height = (max(1, round(side * MNIST_BOX / longer)) for side in box.size)
+    scaled = np.asarray(box.resize((width, height), Image.Resampling.BILINEAR)).astype(np.float64)
     total = scaled.sum()
     centre_y = (scaled.sum(1) * np.arange(len(scaled))).sum() / total
     centre_x = (scaled.sum(0) * np.arange(scaled.shape[1])).sum() / total
@@ -74,7 +74,6 @@ def mnist_pixels(image: "Image.Image") -> np.ndarray:
         for centre, length in zip((centre_y, centre_x), scaled.shape, strict=True)
     )
     canvas: np.ndarray = np.zeros((MNIST_SIDE, MNIST_SIDE), dtype=np.uint8)
-    height, width = scaled.shape
     canvas[top : top + height, left : left + width] = scaled
     return canvas
 

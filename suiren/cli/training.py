@@ -143,7 +143,8 @@ def train(job: Job, reporter: Reporter, check: Callable[[], None]) -> None:
         trained = perf_counter()
         speed = len(job.train_data) / (trained - begin)
         reporter.start("testing", len(job.test_data))
-        outputs = evaluate(job.model, job.test_data, prepare, check, reporter.advance)
+        with compiled_at_once():
+            outputs = evaluate(job.model, job.test_data, prepare, check, reporter.advance)
         test_loss, test_score = score(outputs, job.test_data.labels)
         end = perf_counter()
         epoch = Epoch(

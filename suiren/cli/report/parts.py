@@ -135,13 +135,13 @@ def faces(outputs: np.ndarray, data: Batches, say: Say) -> str:
     for at in chosen:
         size = 100.0
         true, given = data.labels[at] * size, found[at] * size
-        radius = 0.9 if len(true) > 30 else 1.7
+        radius = 1.1 if len(true) > 30 else 1.7
         marks = []
         for (tx, ty), (gx, gy) in zip(true, given, strict=True):
             if np.isfinite(tx):
                 marks.append(f'<line class="between" x1="{tx:.1f}" y1="{ty:.1f}" x2="{gx:.1f}" '
                              f'y2="{gy:.1f}"/><circle class="true-point" cx="{tx:.1f}" '
-                             f'cy="{ty:.1f}" r="{radius}" stroke-width="{0.5 * radius}"/>')  # fmt: skip
+                             f'cy="{ty:.1f}" r="{radius}" stroke-width="{0.5 * radius}"/>')
             marks.append(f'<circle class="predicted-point" cx="{gx:.1f}" cy="{gy:.1f}" '
                          f'r="{0.8 * radius:.2f}"/>')  # fmt: skip
         name = f"<small>{escape(data.names[at])}</small>" if data.names else ""
