@@ -81,8 +81,12 @@ def _open(name: str, root: Path, train: bool) -> Any:
                 return _beside(maker)(place, train=train)
         return maker(root, train=train, download=True)
     except (RuntimeError, OSError, ValueError) as error:
+        # A failed download names the files, the servers and the folder, each on a line.
+        reason = " ".join(str(error).split()) if isinstance(error, RuntimeError) else (
+            first_line(error)
+        )  # fmt: skip
         raise CommandError(
-            f"cannot read {TITLES[name]} from {root}: {first_line(error)}; --data-root says where "
+            f"cannot read {TITLES[name]} from {root}: {reason.rstrip('.')}; --data-root says where "
             "its files are"
         ) from error
 
