@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = ("startup", "recording", "python_cost", "replay", "training", "streaming", "matmul",
-         "compile_time")  # fmt: skip
+         "compile_time", "random_numbers")  # fmt: skip
 
 
 def main() -> int:

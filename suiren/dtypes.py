@@ -108,6 +108,7 @@ ALL = (
     uint8, uint16, uint32, uint64, bool, complex64, complex128,
 )  # fmt: skip
 _NAMES = {d.name: d for d in ALL}
+_of_numpy: dict[Any, dtype] = {}  # found before: NumPy takes microseconds to tell a name
 PYTHON_NUMBERS = {
     builtins.bool: bool,
     builtins.int: int64,
@@ -122,6 +123,9 @@ def _by_name(name: str) -> dtype:
 
 def from_numpy(numpy_dtype: np.dtype) -> dtype:
     """The dtype of a NumPy dtype; raises TypeError for those that tensors cannot hold."""
+    found = _of_numpy.get(numpy_dtype)
+    if found is not None:
+        return found
     found = _NAMES.get(np.dtype(numpy_dtype).name)
     if found is None:
         held = ", ".join(d.name for d in ALL)
@@ -129,6 +133,7 @@ def from_numpy(numpy_dtype: np.dtype) -> dtype:
             f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).name}. "
             f"The only supported types are: {held}; convert the array with astype() first."
         )
+    _of_numpy[numpy_dtype] = found
     return found
 
 

@@ -20,6 +20,7 @@ an AMD processor; whether Intel ones take other paths through MKL has not been s
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,7 +61,10 @@ def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _bits(number: Any, dtype: Any) -> int:
     """The number in this floating type, as the integer with the same bits."""
-    return int.from_bytes(np.asarray(number, dtype).tobytes(), "little")
+    try:
+        return int.from_bytes(struct.pack("<f" if dtype is np.float32 else "<d", number), "little")
+    except OverflowError:
+        return int.from_bytes(np.asarray(number, dtype).tobytes(), "little")
 
 
 def _chunks(n: int) -> Iterator[tuple[int, int]]:

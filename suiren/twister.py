@@ -9,6 +9,7 @@ twist in NumPy's own memory and leave the block as NumPy would: the two ways alt
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from typing import Any, TypeVar
 
@@ -164,25 +165,32 @@ class Twister:
             return False
         kernel, functions = found
         self._ready()
-        key, arguments, address, scratch, _ = self._native or self._prepare()
-        if len(self._block) != N:
-            self._block = np.zeros(N, np.uint64)
+        key, arguments, address, scratch, known, block, _ = self._native or self._prepare()
+        if self._block is not known:
+            key, arguments, address, scratch, _, block, _ = self._prepare()
         p0, p1, p2, p3 = (*numbers, 0, 0, 0, 0)[:4]
         _ARGUMENTS.pack_into(
-            arguments, 0, key, _address(self._block), self._position, self._end, scratch,
-            _address(out), count, p0, p1, p2 or functions, p3,
+            arguments, 0, key, block, self._position, self._end, scratch, _address(out), count,
+            p0, p1, p2 or functions, p3,
         )  # fmt: skip
         kernel(address, 0)
         self._position, self._end = _PLACE.unpack_from(arguments, 16)
         return True
 
     def _prepare(self) -> tuple:
-        import ctypes
-
-        arguments = ctypes.create_string_buffer(_ARGUMENTS.size)
-        scratch = np.empty(_SCRATCH_WORDS, np.uint32)
-        key = self._twister.ctypes.state_address  # NumPy's: uint32 key[624], int position
-        self._native = (key, arguments, ctypes.addressof(arguments), _address(scratch), scratch)
+        """Where kernels find things; made again when NumPy has drawn a new block."""
+        if len(self._block) != N:
+            self._block = np.zeros(N, np.uint64)
+        if self._native is None:
+            arguments = ctypes.create_string_buffer(_ARGUMENTS.size)
+            scratch = np.empty(_SCRATCH_WORDS, np.uint32)
+            key = self._twister.ctypes.state_address  # NumPy's: uint32 key[624], int position
+        else:
+            key, arguments, _, _, _, _, scratch = self._native
+        self._native = (
+            key, arguments, ctypes.addressof(arguments), _address(scratch), self._block,
+            _address(self._block), scratch,
+        )  # fmt: skip
         return self._native
 
     # -- words and uniforms --------------------------------------------------------------------
@@ -235,4 +243,7 @@ class Twister:
 
 
 def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # bfloat16 has no buffers; this takes four times as long
+        return array.__array_interface__["data"][0]
