@@ -241,14 +241,14 @@ class Winograd:
         x: Int = b.imul(column, 2)
         high: Int = 2 if self.height % 2 == 0 else b.imin(2, b.isub(self.height, y))
         wide: Int = 2 if self.width % 2 == 0 else b.imin(2, b.isub(self.width, x))
-        with b.loop(0, high) as i:
-            with b.loop(0, wide) as j:
-                start = b.imul(b.iadd(b.imul(i, 2), j), block.columns)
+        with b.loop(0, high) as down:
+            with b.loop(0, wide) as across:
+                start = b.imul(b.iadd(b.imul(down, 2), across), block.columns)
                 for v in range(block.vectors):
                     place = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(place, type, self.size * lanes)
                     self._call(
-                        value, (image, b.iadd(y, i)), b.iadd(x, j), b.iadd(channel, v * lanes)
+                        value, (image, b.iadd(y, down)), b.iadd(x, across), b.iadd(channel, v * lanes)
                     )
 
     def _call(self, value: Operand, batch: tuple[Int, ...], place: Int, column: Int) -> None:
