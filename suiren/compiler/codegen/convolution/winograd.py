@@ -248,8 +248,9 @@ class Winograd:
                     place = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(place, type, self.size * lanes)
                     self._call(
-                        value, (image, b.iadd(y, down)), b.iadd(x, across), b.iadd(channel, v * lanes)
-                    )
+                        value, (image, b.iadd(y, down)), b.iadd(x, across),
+                        b.iadd(channel, v * lanes),
+                    )  # fmt: skip
 
     def _call(self, value: Operand, batch: tuple[Int, ...], place: Int, column: Int) -> None:
         """The epilogue for a vector that may pass the last channel."""
