@@ -8,6 +8,7 @@ its elements lie in memory, as PyTorch does.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,11 @@ def _parts(
     return draw((*shape, 2), kind.to_real().numpy).view(kind.numpy).reshape(shape)
 
 
+@functools.cache
+def _largest(kind: dtype) -> float:
+    return dtypes.finfo(kind).max
+
+
 def _uniform(shape, low, high, kind: dtype, generator, name: str, out=None) -> np.ndarray:
     if kind.category < dtypes.FLOATING:
         raise _missing("check_uniform_bounds", kind)
@@ -79,7 +85,7 @@ def _uniform(shape, low, high, kind: dtype, generator, name: str, out=None) -> n
         raise RuntimeError(
             f"{name} expects to return a [from, to) range, but found from={low} > to={high}"
         )
-    limit = dtypes.finfo(kind).max
+    limit = _largest(kind)
     if not (-limit <= low <= limit and -limit <= high <= limit):
         raise RuntimeError(f"{name}: from={low} and to={high} must lie in the range of {kind}")
 
