@@ -56,6 +56,14 @@ class device:
     def __hash__(self) -> int:
         return hash((self.type, self.index))
 
+    def __enter__(self) -> device:
+        """``with torch.device("cpu"):``, where new tensors are made on the device."""
+        check_available(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
     def __reduce__(self):
         return (device, (self.type, self.index))
 

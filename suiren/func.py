@@ -158,6 +158,8 @@ def jacrev(
 ) -> Callable:
     """A function that gives the Jacobian of ``func``: output's shape, then the argument's.
 
+    Output and arguments may be lists, tuples and dictionaries of tensors: the result is the output
+    with, in place of each tensor, the arguments with a Jacobian in place of each of theirs.
     Source: torch.func.jacrev.
 
     >>> import suiren as torch
@@ -174,19 +176,25 @@ def jacrev(
                 arguments[number] = _variables(arguments[number])
             output = func(*arguments)
             value, aux = output if has_aux else (output, None)
-            inputs = [arguments[number] for number in numbers]
-            rows = [
-                torch.autograd.grad(element, inputs, create_graph=True, allow_unused=True)
-                for element in value.reshape(-1)
-            ]
-        shape = tuple(value.shape)
-        outer = any(isinstance(a, Tensor) and a.requires_grad for a in args)
-        results = []
-        for place, x in enumerate(inputs):
-            column = [next(_zeros_for_none([row[place]], [x])) for row in rows]
-            stacked = torch.stack(column).reshape((*shape, *x.shape))
-            results.append(stacked if outer else stacked.detach())
-        result: Any = results[0] if isinstance(argnums, int) else tuple(results)
+            trees = [arguments[number] for number in numbers]
+            inputs = [leaf for leaf in _leaves(trees) if isinstance(leaf, Tensor)]
+
+            def derivative(value: Tensor) -> Any:
+                rows: list[Any] = [
+                    torch.autograd.grad(element, inputs, create_graph=True, allow_unused=True)
+                    if element.requires_grad else [None] * len(inputs)
+                    for element in value.reshape(-1)
+                ]
+                found = {}
+                for place, x in enumerate(inputs):
+                    column = [next(_zeros_for_none([row[place]], [x])) for row in rows]
+                    stacked = torch.stack(column).reshape((*value.shape, *x.shape))
+                    found[id(x)] = stacked if outer else stacked.detach()
+                results = [_map(lambda leaf: found[id(leaf)], tree) for tree in trees]
+                return results[0] if isinstance(argnums, int) else tuple(results)
+
+            outer = any(isinstance(a, Tensor) and a.requires_grad for a in _leaves(args))
+            result = _map(derivative, value)
         return (result, aux) if has_aux else result
 
     return jacobian
