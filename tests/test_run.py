@@ -252,3 +252,12 @@ def test_versions_compare_as_versions():
     assert version == "2.13.0+suiren0.1.0" and version != "2.13.0" and version > "2.13.0.dev1"
     assert TorchVersion("2.0.0rc1") < "2.0.0" < TorchVersion("2.0.0.post1")
     assert version.split(".")[0] == "2" and hash(version) == hash(str(version))
+
+
+def test_a_device_as_a_context():
+    with suiren.device("cpu") as here:
+        assert suiren.ones(1).device == here
+    with pytest.raises(AssertionError, match="not compiled with CUDA"), suiren.device("cuda"):
+        pass
+    with pytest.raises(NotImplementedError, match="meta"), suiren.device("meta"):
+        pass
