@@ -58,16 +58,6 @@ class Misfit(Exception):
     """The root cannot be part of this group."""
 
 
-class Access:
-    """Elements of a stored array that a group reads: at which number, for each place of the loops."""
-
-    __slots__ = ("node", "offset")
-
-    def __init__(self, node: Node, offset: Affine):
-        self.node = node
-        self.offset = offset
-
-
 class Group:
     """Roots computed by one loop nest; see the module's text."""
 
@@ -199,7 +189,7 @@ class Fusion:
             self._place(root)
 
     def _parts(self, root: Node) -> set[Group]:
-        """The groups that write the parts of a concatenation, or an array and what replaces some."""
+        """The groups that write a concatenation's parts, or an array and what replaces some."""
         parts: list[tuple[Node, list[tuple[int, int]]]] = []
         if root.op == "concat":
             dim, at = root.attributes[0], 0
