@@ -1,4 +1,4 @@
-"""The first steps: from the start of the process to the tenth training step, and what compiling costs.
+"""The first steps: from the start of the process to the tenth training step; what compiling costs.
 
 Suiren's rows come with an empty kernel cache and with the one that the run before left; PyTorch's
 are its eager mode.
