@@ -46,10 +46,11 @@ def test_nested_arguments():
     assert list(ours[3]) == ["a", "b"]
     torch = pytest.importorskip("torch")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torch.func as func
-    theirs = [numbers(tree) for tree in trees(torch, func.jacrev, func.hessian, func.vmap)]
-    for mine, real in zip(ours, theirs, strict=True):
+        warnings.simplefilter("ignore")  # of PyTorch about its own torch.jit
+        import torch.func as f
+
+        reals = [numbers(tree) for tree in trees(torch, f.jacrev, f.hessian, f.vmap)]
+    for mine, real in zip(ours, reals, strict=True):
         assert flat(mine) == pytest.approx(flat(real), abs=1e-5)
         assert str(mine).count("[") == str(real).count("[")
 

@@ -177,3 +177,36 @@ def zero_(input):
     if mode.grad and input.requires_grad:
         return assign(input, apply(zero_step.operator, (input,)), "zero_")
     return assign(input, apply(filled.operator, (0,), (input._meta.flat,)), "zero_")
+
+
+@composite(where=("Tensor",), name="fill_diagonal_", out=False)
+def fill_diagonal_(input, fill_value, wrap=False):
+    """Writes the number ``fill_value`` where all indices are equal.
+
+    ``wrap``: a tall matrix has a diagonal again below each free row. Raises RuntimeError for fewer
+    than two dimensions, and for more than two of differing size. Source: Tensor.fill_diagonal_.
+
+    >>> import suiren as torch
+    >>> torch.zeros(2, 3).fill_diagonal_(5)
+    tensor([[5., 0., 0.],
+            [0., 5., 0.]])
+    """
+    m = input._meta
+    if m.ndim < 2:
+        raise RuntimeError(
+            "dimensions must larger than 1: fill_diagonal_ got a tensor of shape "
+            f"{list(m.shape)}"
+        )
+    if m.ndim > 2 and len(set(m.shape)) > 1:
+        raise RuntimeError(
+            "all dimensions of input must be of equal length: fill_diagonal_ got a tensor of shape "
+            f"{list(m.shape)}"
+        )
+    height, width = m.shape[:2]
+    starts = range(0, height, width + 1) if wrap and m.ndim == 2 else (0,)
+    for start in starts:
+        part = input[start:] if start else input
+        for _ in range(m.ndim - 1):
+            part = part.diagonal(0, 0, -1)
+        part.fill_(fill_value)
+    return input
