@@ -95,7 +95,9 @@ def main():
         names, channels, batch = [str(digit) for digit in range(10)], 16, 32
     else:
         train_images, train_labels, test_images, test_labels = fashion(arguments.data)
-        names, channels, batch = CLOTHES, 32, 64
+        is_fashion = "fashion" in str(arguments.data.resolve()).lower()
+        names = CLOTHES if is_fashion else [str(digit) for digit in range(10)]
+        channels, batch = 32, 64
     count = 400 if arguments.quick else arguments.images
     train_images, train_labels = train_images[:count], train_labels[:count]
 

@@ -193,6 +193,7 @@ def main():
             axes.plot(range(1, len(history) + 1), [pixels for _, pixels in history], label=name)
         axes.axhline(guess, color="0.7", linestyle=":", label="the mean face")
         axes.set(title="mean distance on test faces, pixels", xlabel="epoch", ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         right.suptitle(
             "green: true points, red: predicted; small network above, ResNet-18 below",
