@@ -32,8 +32,8 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
     size = _size([what for _, what in given])
     try:
         found, interrupt = program.native.run(inputs, own)
-    except Exception as problem:
-        if program.native.failed_check(problem):
+    except Exception as raised:
+        if program.native.failed_check(raised):
             return program.interpretation.run(inputs, own)
         raise
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):

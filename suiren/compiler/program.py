@@ -128,8 +128,9 @@ class NativeProgram:
                 continue
             if not self.segments or isinstance(self.segments[-1], Node):
                 self.segments.append((len(rows), 0))
-            first, length = self.segments[-1]  # type: ignore[misc]
-            self.segments[-1] = (first, length + 1)
+            segment = self.segments[-1]
+            assert isinstance(segment, tuple)
+            self.segments[-1] = (segment[0], segment[1] + 1)
             rows.append(
                 [next(native).address, at + 8 * starts[count], step.kernel.tasks, int(step.barrier)]
             )
@@ -223,14 +224,14 @@ class NativeProgram:
                 packed.append(addresses.get(key) or known.get(key) or _address(buffer, keep))
         what = buffer = None
         made: list[Any] = []
-        for i, (key, donor) in enumerate(zip(self.metas, self.donors, strict=True)):
+        for i, (kind, donor) in enumerate(zip(self.metas, self.donors, strict=True)):
             if donor >= 0 and not own:
                 buffer = self._donated(given, donor)
                 if buffer is not None:
-                    made.append(buffer if buffer.shape == key[0] else buffer.reshape(key[0]))
+                    made.append(buffer if buffer.shape == kind[0] else buffer.reshape(kind[0]))
                     packed.append(packed[self.donor_cells[i]])
                     continue
-            buffer = pool.take(key)
+            buffer = pool.take(kind)
             made.append(buffer)
             packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
         buffer = None
@@ -240,7 +241,7 @@ class NativeProgram:
             first = self.first_fixed
             cells[first : first + len(self.fixed)] = self.fixed_offsets + np.uint64(base)
             self.bound_to = base
-        self.packer.pack_into(cells, 0, *packed)
+        self.packer.pack_into(cells, 0, *packed)  # type: ignore[arg-type]  # NumPy's own stubs
         parts: dict[Node, Any] = {}
         table = self.table_address
         runs = self.finished[0]
@@ -259,14 +260,14 @@ class NativeProgram:
             if array.any():
                 raise HostMustRun
         results: list[Any] = []
-        for kind, which in self.results:
-            if kind == "made":
+        for origin, which in self.results:
+            if origin == "made":
                 results.append(made[which])
-            elif kind == "given":
+            elif origin == "given":
                 what = given[which]
                 array = np.asarray(getattr(what, "buffer", what))
                 results.append(np.array(array) if own else array)
-            elif kind == "part":
+            elif origin == "part":
                 array = parts[which]
                 results.append(np.array(array) if own else array)
             else:

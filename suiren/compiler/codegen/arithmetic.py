@@ -187,10 +187,10 @@ def cast(b: Emitter, x: Operand, old: dtype, new: dtype) -> Operand:
             wide = b.convert(instruction, x, "float")
             return b.convert("fptrunc", wide, "half")
         return b.convert(instruction, x, HELD[new])
-    wide = bits(HELD[new]) - (1 if old is dtypes.bool else bits(HELD[old]))
-    if wide == 0:
+    more = bits(HELD[new]) - (1 if old is dtypes.bool else bits(HELD[old]))
+    if more == 0:
         return x
-    instruction = "trunc" if wide < 0 else "zext" if old in _UNSIGNED else "sext"
+    instruction = "trunc" if more < 0 else "zext" if old in _UNSIGNED else "sext"
     return b.convert(instruction, x, HELD[new])
 
 

@@ -35,6 +35,7 @@ class Operand:
     __repr__ = __str__
 
 
+_Whole = int  # for annotations in Emitter, where ``int`` is a method
 Int = Operand | int  # an i64: known now, or when the program runs
 
 
@@ -302,12 +303,14 @@ class Emitter:
             return base
         return self.make(f"getelementptr {scalar}, {base}, i64 {_t(index)}", "ptr")
 
-    def load(self, pointer: Operand, type: str, align: int = 0) -> Operand:
+    def load(self, pointer: Operand, type: str, align: _Whole = 0) -> Operand:
         """Loads from an address that is aligned as its elements are, or as said (bytes)."""
         align = align or max(1, bits(type) // 8)
         return self.make(f"load {type}, {pointer}, align {align}", type)
 
-    def store(self, value: Operand, pointer: Operand, align: int = 0, stream: bool = False) -> None:
+    def store(
+        self, value: Operand, pointer: Operand, align: _Whole = 0, stream: bool = False
+    ) -> None:
         """Stores; with ``stream`` past the caches (address aligned to the whole vector)."""
         align = align or max(1, bits(value.type) // 8)
         past = ", !nontemporal !{i32 1}" if stream else ""
@@ -375,7 +378,7 @@ class Emitter:
         made.set(value)
         return made
 
-    def stack(self, scalar: str, count: int, align: int = 64) -> Operand:
+    def stack(self, scalar: str, count: _Whole, align: _Whole = 64) -> Operand:
         """Memory on the stack for ``count`` elements."""
         name = self.fresh()
         self.entry.append(f"  {name} = alloca [{count} x {scalar}], align {align}")
@@ -383,7 +386,7 @@ class Emitter:
 
     # ---- vectors
 
-    def splat(self, a: Operand, width: int) -> Operand:
+    def splat(self, a: Operand, width: _Whole) -> Operand:
         """The scalar in ``width`` lanes; width 0 leaves it as it is."""
         if not width:
             return a
@@ -393,21 +396,21 @@ class Emitter:
             f"shufflevector {type} {one.text}, {type} poison, <{width} x i32> zeroinitializer", type
         )
 
-    def extract(self, a: Operand, lane: int) -> Operand:
+    def extract(self, a: Operand, lane: _Whole) -> Operand:
         """One element of a vector."""
         return self.make(f"extractelement {a}, i64 {lane}", element(a.type))
 
-    def shuffle(self, a: Operand, b: Operand, order: Sequence[int]) -> Operand:
+    def shuffle(self, a: Operand, b: Operand, order: Sequence[_Whole]) -> Operand:
         """Elements of ``a`` then ``b`` by number; -1 where it does not matter."""
         numbers = ", ".join("i32 poison" if i < 0 else f"i32 {i}" for i in order)
         type = vector(element(a.type), len(order))
         return self.make(f"shufflevector {a}, {b}, <{len(order)} x i32> <{numbers}>", type)
 
-    def counting(self, width: int, scalar: str = "i64") -> Operand:
+    def counting(self, width: _Whole, scalar: str = "i64") -> Operand:
         """0, 1, 2, ... in the lanes."""
         return self.constants(vector(scalar, width), range(width))
 
-    def tail_mask(self, left: Int, width: int) -> Operand:
+    def tail_mask(self, left: Int, width: _Whole) -> Operand:
         """The first ``left`` lanes set."""
         if isinstance(left, int):
             return self.constants(vector("i1", width), [i < left for i in range(width)])
@@ -433,7 +436,7 @@ class Emitter:
         return tuple([f"{stem}{self._labels}" for stem in stems])
 
     @contextmanager
-    def loop(self, begin: Int, end: Int, step: int = 1) -> Iterator[Int]:
+    def loop(self, begin: Int, end: Int, step: _Whole = 1) -> Iterator[Int]:
         """``for i in range(begin, end, step)``: the body is what is written inside ``with``.
 
         A loop of one round known to be one is no loop; of none: its body is written and skipped.

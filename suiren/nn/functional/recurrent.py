@@ -12,7 +12,7 @@ from typing import Any
 
 import suiren
 from suiren.nn.functional import _from_ops as ops
-from suiren.ops.recurrent import lstm_cell
+from suiren.ops import recurrent
 from suiren.tensor import Tensor
 
 # How many blocks of rows the weights of each kind have.
@@ -52,7 +52,8 @@ def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> 
     """The next state, (h,) or (h, c)."""
     w_hh, b_hh, w_hr = weights
     if mode == "LSTM":
-        h, c = lstm_cell(given + ops.linear(state[0], w_hh, b_hh), state[1])
+        cell: Any = recurrent.lstm_cell
+        h, c = cell(given + ops.linear(state[0], w_hh, b_hh), state[1])
         return h if w_hr is None else ops.linear(h, w_hr), c
     (h,) = state
     if mode == "GRU":

@@ -1,9 +1,13 @@
 """DropBlock: dropout of squares of a feature map, after Ghiasi et al., 2018."""
 
+from typing import Any
+
 import suiren as torch
 from suiren import nn
-from suiren.nn import functional as F
+from suiren.nn import functional
 from suiren.tensor import Tensor
+
+F: Any = functional
 
 
 def drop_block2d(

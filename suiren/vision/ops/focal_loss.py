@@ -1,7 +1,11 @@
 """The focal loss of "Focal Loss for Dense Object Detection" (Lin et al., 2017)."""
 
-from suiren.nn import functional as F
+from typing import Any
+
+from suiren.nn import functional
 from suiren.tensor import Tensor
+
+F: Any = functional
 
 
 def sigmoid_focal_loss(

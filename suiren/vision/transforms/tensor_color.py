@@ -4,12 +4,16 @@ arguments and calls these. White is 1 in floating point, the largest value of an
 Blends and grey weights follow torchvision's documentation (ITU-R 601-2 luma).
 """
 
+from typing import Any
+
 import numpy as np
 
 import suiren as torch
-from suiren.nn import functional as F
+from suiren.nn import functional
 from suiren.tensor import Tensor
 from suiren.vision.transforms.kinds import convert_image_dtype, max_value, tensor_of
+
+F: Any = functional
 
 
 def need_channels(image: Tensor, permitted: tuple[int, ...]) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 import suiren as torch
-from suiren.nn import functional as F
+from suiren.nn import functional
 from suiren.tensor import Tensor
 from suiren.vision.transforms.kinds import computed, tensor_of
+
+F: Any = functional
 
 
 def flip(image: Tensor, horizontally: bool) -> Tensor:
