@@ -450,3 +450,17 @@ def test_nodes_have_pytorchs_names(expression):
     """grad_fn names that differ by overload, recorded from PyTorch 2.13."""
     w, v = torch.ones(3, 4, requires_grad=True), torch.ones(3, requires_grad=True)
     assert eval(expression, {"w": w, "v": v, "T": torch}).grad_fn.name() == NODE_NAMES[expression]
+
+
+def test_what_a_node_keeps_can_be_looked_at() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    square, exp = x.pow(2), x.exp()
+    assert square.grad_fn._saved_self.tolist() == [1, 2]
+    assert square.grad_fn._saved_exponent == 2
+    assert exp.grad_fn._saved_result.equal(exp)
+    assert exp.grad_fn._saved_result is not exp
+    assert x.softmax(0).grad_fn._saved_dim == 0
+    assert not hasattr(square.grad_fn, "_saved_nothing")
+    square.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        _ = square.grad_fn._saved_self

@@ -188,3 +188,34 @@ def test_a_failed_pruning_leaves_the_module_alone():
         prune.l1_unstructured(layer, "weight", amount=100)
     assert sorted(layer.state_dict()) == ["bias", "weight"]
     assert not prune.is_pruned(layer)
+
+
+def test_a_second_parametrization_leaves_the_original_alone():
+    from suiren.nn.utils import parametrize
+
+    class Doubled(suiren.nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    class Shifted(suiren.nn.Module):
+        def forward(self, x):
+            return x + 1
+
+        def right_inverse(self, x):
+            return x - 1
+
+    class Twice(Shifted):
+        def right_inverse(self, x):
+            return x, x
+
+    layer = suiren.nn.Linear(2, 1, bias=False)
+    with suiren.no_grad():
+        layer.weight.fill_(3)
+    parametrize.register_parametrization(layer, "weight", Doubled())  # has no inverse
+    parametrize.register_parametrization(layer, "weight", Shifted())
+    assert layer.weight.tolist() == [[7, 7]]
+    assert layer.parametrizations.weight.original.tolist() == [[3, 3]]
+    with pytest.raises(ValueError, match="must return a tensor. Got: tuple"):
+        parametrize.register_parametrization(layer, "weight", Twice())
+    with pytest.raises(RuntimeError, match="Doubled does not implement right_inverse"):
+        layer.weight = suiren.ones(1, 2)

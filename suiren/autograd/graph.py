@@ -279,6 +279,27 @@ class OperatorNode(Node):
             return super().name()
         return named(self.metas, self.attributes)
 
+    def __getattr__(self, name: str) -> Any:
+        """``_saved_self``, ``_saved_result``, ``_saved_dim``: what is kept for the way back."""
+        wanted = name.removeprefix("_saved_")
+        if wanted == name:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        if wanted == "self":
+            wanted = "input"
+        operator = self.operator
+        kept: Any = None
+        if wanted in operator.attributes:
+            return self.attributes[operator.attributes.index(wanted)]
+        if self.released:
+            raise RuntimeError(SECOND_TIME.format(self.name()))
+        if wanted in operator.arguments and self.saved:
+            kept = self.saved[operator.arguments.index(wanted)]
+        elif wanted == "result" and self.saved_results:
+            kept = self.saved_results[0]
+        if kept is None:
+            raise AttributeError(f"'{type(self).__name__}' object keeps no '{name}'")
+        return kept.unpack(self) if kept.__class__ is Saved else kept
+
     def apply(self, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
         if self.released:
             raise RuntimeError(SECOND_TIME.format(self.name()))

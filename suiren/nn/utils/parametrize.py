@@ -210,10 +210,14 @@ def register_parametrization(
                     "Registering a parametrization may not change the shape or dtype of the "
                     f"tensor, unless the `unsafe` flag is enabled: got {tuple(after.shape)}, "
                     f"{after.dtype} for {tuple(before.shape)}, {before.dtype}")
-        if hasattr(parametrization, "right_inverse"):
-            with suiren.no_grad():
-                value: Any = parametrization.right_inverse(getattr(module, tensor_name))
-            existing.right_inverse(value)
+            # What was learned stays: the inverse is only tried.
+            if hasattr(parametrization, "right_inverse"):
+                with suiren.no_grad():
+                    back = parametrization.right_inverse(after)
+                if not isinstance(back, Tensor):
+                    raise ValueError(
+                        "parametrization.right_inverse must return a tensor. Got: "
+                        f"{type(back).__name__}")
         existing.append(parametrization)
         existing.unsafe |= unsafe
     elif tensor_name in module._buffers or tensor_name in module._parameters:
