@@ -464,3 +464,10 @@ def test_what_a_node_keeps_can_be_looked_at() -> None:
     square.sum().backward()
     with pytest.raises(RuntimeError, match="second time"):
         _ = square.grad_fn._saved_self
+
+
+def test_gradgradcheck_draws_as_pytorch_does() -> None:
+    x = torch.ones(3, dtype=torch.double, requires_grad=True)
+    torch.manual_seed(0)
+    assert torch.autograd.gradgradcheck(torch.exp, (x,))
+    assert round(torch.rand(1).item(), 4) == 0.4901

@@ -272,20 +272,21 @@ def gradgradcheck(
 ) -> bool:
     """Whether the gradients of the gradients of ``func`` agree with central differences.
 
-    ``grad_outputs`` are random numbers unless given. Returns and raises like :func:`gradcheck`.
+    ``grad_outputs`` are drawn from the default generator unless given. Returns and raises like :func:`gradcheck`.
     Source: torch.autograd.gradgradcheck.
     """
     if check_fwd_over_rev:
         raise NotImplementedError("gradgradcheck: forward-mode differentiation is not supported")
     inputs = _tensors(inputs)
     if grad_outputs is None:
-        random = np.random.default_rng(0)
         made = []
         for y in _outputs(func(*inputs)):
-            array = _array(y)
-            numbers = random.standard_normal(array.shape)
+            array = _array(y)  # its numbers are drawn as PyTorch draws them
+            real = array.real.dtype
+            shape = (*array.shape, 2) if array.dtype.kind == "c" else array.shape
+            numbers = _array(_tensor(np.zeros(shape, real)).uniform_(-1, 1))
             if array.dtype.kind == "c":
-                numbers = numbers + 1j * random.standard_normal(array.shape)
+                numbers = numbers[..., 0] + 1j * numbers[..., 1]
             made.append(_tensor(np.array(numbers, array.dtype)).requires_grad_())
         grads = tuple(made)
     else:
