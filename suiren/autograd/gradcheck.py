@@ -272,7 +272,8 @@ def gradgradcheck(
 ) -> bool:
     """Whether the gradients of the gradients of ``func`` agree with central differences.
 
-    ``grad_outputs`` are drawn from the default generator unless given. Returns and raises like :func:`gradcheck`.
+    ``grad_outputs`` are drawn from the default generator unless given. Returns and raises like
+    :func:`gradcheck`.
     Source: torch.autograd.gradgradcheck.
     """
     if check_fwd_over_rev:
