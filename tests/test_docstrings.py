@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,8 +56,9 @@ ALONE = {"imports.py"}
 def test_examples(path):
     if path.name in ALONE and __name__ != "__main__":
         done = subprocess.run(
-            [sys.executable, __file__, str(path)], capture_output=True, text=True
-        )
+            [sys.executable, __file__, str(path)], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        )  # fmt: skip
         assert not done.returncode, done.stdout + done.stderr
         return
     parser = doctest.DocTestParser()
