@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.autograd.mode import mode
 from suiren.operator import composite
 from suiren.storage import Storage
 from suiren.tensor import Tensor
@@ -29,8 +30,8 @@ _new = object.__new__
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """The tensor as an array over the same memory: writes to either show in the other.
 
-    Raises RuntimeError for a tensor that requires grad, TypeError for bfloat16; with ``force`` the
-    former is detached first. Source: Tensor.numpy.
+    Raises RuntimeError for a tensor that requires grad where gradients are recorded, TypeError for
+    bfloat16; with ``force`` the former is detached first. Source: Tensor.numpy.
 
     >>> import suiren as torch
     >>> t = torch.ones(2)
@@ -39,7 +40,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     >>> a
     array([2., 2.], dtype=float32)
     """
-    if self.requires_grad and not force:
+    if self.requires_grad and mode.grad and not force:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )

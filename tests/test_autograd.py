@@ -471,3 +471,16 @@ def test_gradgradcheck_draws_as_pytorch_does() -> None:
     torch.manual_seed(0)
     assert torch.autograd.gradgradcheck(torch.exp, (x,))
     assert round(torch.rand(1).item(), 4) == 0.4901
+
+
+def test_numpy_is_allowed_where_no_gradients_are_recorded() -> None:
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        x.numpy()
+    with torch.no_grad():
+        assert x.numpy().tolist() == [1, 1]
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(), torch.from_numpy)
+    with hooks:
+        y = (x * x).sum()
+    y.backward()
+    assert x.grad.tolist() == [2, 2]
