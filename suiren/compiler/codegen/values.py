@@ -37,6 +37,7 @@ class Writer:
         self.top = b.section()  # written once, before all loops
         self.row = self.top  # written once a row
         self.of_kernel: dict[Any, Operand] = {}
+        self.fixed: dict[int, bool] = {}  # whether a term is the same everywhere in the kernel
         self.of_row: dict[Any, Operand] = {}
         self.of_place: dict[Any, Operand] = {}
 
@@ -168,8 +169,8 @@ class Writer:
 
     def _in_kernel(self, term: Term) -> bool:
         """Whether the term is the same everywhere in the kernel."""
-        known = self.of_kernel.get(("fixed", id(term)))
-        if known is None:
+        fixed = self.fixed.get(id(term))
+        if fixed is None:
             fixed = (
                 not term.inside
                 and term.op not in ("root", "index")
@@ -178,9 +179,8 @@ class Writer:
                 and term.node not in self.written
                 and all(self._in_kernel(i) for i in term.inputs)
             )
-            known = Operand("1" if fixed else "", "")
-            self.of_kernel["fixed", id(term)] = known
-        return bool(known.text)
+            self.fixed[id(term)] = fixed
+        return fixed
 
     def _compute(self, term: Term, inputs: list[Operand]) -> Operand:
         b, op = self.b, term.op
