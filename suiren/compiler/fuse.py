@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from suiren.compiler.graph import ELEMENTWISE, MOVEMENT, Graph, Node
+from suiren.compiler.graph import ELEMENTWISE, MOVEMENT, Graph, Node, base_of
 from suiren.compiler.index import (
     ZERO,
     Affine,
@@ -485,7 +485,7 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
 
     def take(node: Node) -> None:
         if node.op in ("take", "take_along"):
-            base = taken_from(node)
+            base = base_of(node.inputs[0])
             if base in own:
                 raise Misfit("elements are taken from what the group computes")
             reads.setdefault(base, set()).add(ANYWHERE)
@@ -521,14 +521,6 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
                 take(node)
                 todo.extend(steps(node, at, sizes))
     group.index, group.reads, group.operations = index, reads, len(seen)
-
-
-def taken_from(node: Node) -> Node:
-    """The array that ``take`` reads: it lies in memory."""
-    base = node.inputs[0]
-    while base.op == "reshape":
-        base = base.inputs[0]
-    return base
 
 
 def steps(node: Node, at: Index, sizes: Sequence[int]) -> list[tuple[Node, Index]]:
@@ -573,13 +565,6 @@ def _around(root: Node) -> tuple[int, int, int]:
     return (
         prod(shape[: run[0]]), prod(shape[run[0] : run[-1] + 1]), prod(shape[run[-1] + 1 :])
     )  # fmt: skip
-
-
-def base_of(x: Node) -> Node:
-    """The array behind reshapes: its elements lie alike."""
-    while x.op == "reshape":
-        x = x.inputs[0]
-    return x
 
 
 class Operand:

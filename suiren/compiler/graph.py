@@ -373,8 +373,7 @@ class Graph:
 
     def reshape(self, x: Node, shape: Sequence[int]) -> Node:
         shape = tuple(shape)
-        while x.op == "reshape":
-            x = x.inputs[0]
+        x = base_of(x)
         if x.shape == shape:
             return x
         if prod(shape) != x.numel:
@@ -544,10 +543,7 @@ class Graph:
 
     def _stored(self, x: Node) -> Node:
         """The array, which is going to be read from memory: constants do not lie there."""
-        base = x
-        while base.op == "reshape":
-            base = base.inputs[0]
-        if base.op in ("constant", "number"):
+        if base_of(x).op in ("constant", "number"):
             return self.make("copy", (x,), (), x.shape, x.dtype)
         return x
 
@@ -666,6 +662,13 @@ def _check_type(name: str, kind: dtype) -> None:
         known = name not in ("and", "or", "xor", "not", "shl", "shr")
     if not known:
         raise NotNative(f"{name} of {kind.name}")
+
+
+def base_of(x: Node) -> Node:
+    """The array behind reshapes: its elements lie alike."""
+    while x.op == "reshape":
+        x = x.inputs[0]
+    return x
 
 
 def is_number(x: Any) -> bool:

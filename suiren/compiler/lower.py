@@ -67,11 +67,11 @@ def lower_entry(
     graph: Graph, operator: Any, attributes: tuple, arguments: list, results: tuple[Meta, ...]
 ) -> list[Node]:
     """The nodes of one entry's results."""
-    before = len(graph.nodes), len(graph.checks)
+    checks = len(graph.checks)
     try:
         return _natively(graph, operator, attributes, arguments, results)
     except NotNative:
-        del graph.checks[before[1] :]
+        del graph.checks[checks:]
     return graph.host(operator, attributes, [_host_input(graph, x) for x in arguments], results)
 
 

@@ -180,34 +180,12 @@ class Plan:
                         and step.kernel.read_until.get(x, 0) <= step.kernel.level.get(node, 0)
                         and node not in group.targets
                         and x not in products.operands(group)
-                        and not _is_taken(group, x)
                         and offsets == {ravel(group.index[node], node.shape)}
                     ):
                         found[node] = x
                         taken.add(x)
                         break
         return found
-
-
-def _is_taken(group: Group, x: Node) -> bool:
-    """Whether the group reads ``x`` by computed index, so at places that are not known."""
-    seen: set[Node] = set()
-    todo = list(group.roots)
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op in ("take", "take_along"):
-            base = node.inputs[0]
-            while base.op == "reshape":
-                base = base.inputs[0]
-            if base is x:
-                return True
-        if node in group.reads:
-            continue
-        todo.extend(node.inputs)
-    return False
 
 
 def _is_scratch(key: Any) -> bool:

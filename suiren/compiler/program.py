@@ -17,7 +17,7 @@ import numpy as np
 
 from suiren.compiler import machine_code, memory, runtime
 from suiren.compiler.fuse import Fusion
-from suiren.compiler.graph import Graph, Node
+from suiren.compiler.graph import Graph, Node, base_of
 from suiren.compiler.layout import lay_out
 from suiren.compiler.lower import lower
 from suiren.compiler.memory import arena, pool
@@ -67,11 +67,9 @@ class NativeProgram:
         self.kernels = machine_code.load(texts)
         self.cells: dict[Any, int] = {}
         self.formats: list[str] = []
-        self.inputs: list[tuple[int, int, Any]] = []  # position in the order given, kind
         nodes = {n.attributes[0]: n for n in self.graph.nodes if n.op == "input"}
         numbers = {n.attributes[0]: n for n in self.graph.nodes if n.op == "number"}
         self.slot_order = [slot for slot, _ in input_keys]
-        self.readers: list[Any] = []
         for slot, kind in input_keys:
             if isinstance(kind, Meta) and slot in nodes:
                 self._cell(nodes[slot], "Q")
@@ -203,7 +201,7 @@ class NativeProgram:
 
     def expected(self, problem: Exception) -> bool:
         """Whether a run may end so: the interpreter then reports what is wrong."""
-        return isinstance(problem, HostMustRun) or any(
+        return self.failed_check(problem) or any(
             isinstance(segment, Node) for segment in self.segments
         )
 
@@ -324,8 +322,7 @@ class NativeProgram:
         shape = node.shape
         if 0 in shape:
             return np.empty(shape, node.dtype.numpy)
-        while node.op == "reshape":
-            node = node.inputs[0]
+        node = base_of(node)
         if node.op == "input":
             array = given[self.slot_order.index(node.attributes[0])].buffer
         elif node.op == "part":

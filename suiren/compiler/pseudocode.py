@@ -17,9 +17,8 @@ from typing import Any
 
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
 from suiren.compiler.codegen.loops import LoopNest, buffer_of, neutral
-from suiren.compiler.codegen.scatter import in_memory
-from suiren.compiler.fuse import ORDERED, Group, base_of, product_operands
-from suiren.compiler.graph import Node
+from suiren.compiler.fuse import ORDERED, Group, product_operands
+from suiren.compiler.graph import Node, base_of
 from suiren.compiler.index import Affine
 from suiren.compiler.plan import Step
 from suiren.compiler.target import Target
@@ -544,7 +543,7 @@ def _ordered(node: Node, tasks: int, page: _Page) -> list[str]:
     shared = f" ({tasks} tasks share the other dimensions)" if tasks > 1 else ""
     kind, dim = node.attributes
     if node.op == "scan":
-        x = in_memory(node.inputs[0])
+        x = base_of(node.inputs[0])
         page.add(f"for i in 0..{node.shape[dim]}, in order, along dimension {dim}{shared}:")
         before = f"{name_of(node)}[..., i - 1, ...]"
         page.depth += 1
@@ -553,7 +552,7 @@ def _ordered(node: Node, tasks: int, page: _Page) -> list[str]:
         text = f"{before} {signs[kind]} {new}" if kind in signs else f"{kind}({before}, {new})"
         page.add(f"{name_of(node)}[..., i, ...] = {text}", node)
         return page.lines
-    _, index, values = (in_memory(x) for x in node.inputs)  # the first was written before
+    _, index, values = (base_of(x) for x in node.inputs)  # the first was written before
     page.add(f"for i in 0..{values.shape[dim] if values.ndim > dim else values.numel}, in order, "
              f"along dimension {dim}{shared}:")  # fmt: skip
     page.depth += 1

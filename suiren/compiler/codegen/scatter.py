@@ -16,7 +16,7 @@ from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK, Kernel, join
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import Node, NotNative
+from suiren.compiler.graph import Node, NotNative, base_of
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
 
@@ -25,18 +25,11 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
     """The kernel of a ``scatter``, ``scatter_along`` or ``scan``."""
     node = group.roots[0]
     for x in node.inputs:
-        if in_memory(x).op in ("constant", "number"):
+        if base_of(x).op in ("constant", "number"):
             raise NotNative(f"{node.op} of a number")
     if node.op == "scan":
         return [_scan(node, target)]
     return [_scatter(node, target)]
-
-
-def in_memory(x: Node) -> Node:
-    """The array whose memory this is read from."""
-    while x.op == "reshape":
-        x = x.inputs[0]
-    return x
 
 
 class _Split:
@@ -115,7 +108,7 @@ def _scatter(node: Node, target: Target) -> Kernel:
     along = node.op == "scatter_along"
     outer, inner = prod(node.shape[:dim]), prod(node.shape[dim + 1 :])
     count = index.shape[dim] if along else index.numel
-    keys: list[Any] = [node, in_memory(index), in_memory(values)]
+    keys: list[Any] = [node, base_of(index), base_of(values)]
     b = Emitter(target.function_attributes)
     b.fused = target.fma
     split = _Split(b, outer, count, inner, target.lanes(max(4, kind.itemsize)))
@@ -163,7 +156,7 @@ def _scan(node: Node, target: Target) -> Kernel:
         raise NotNative(f"scan of {kind.name}")
     outer, count = prod(node.shape[:dim]), node.shape[dim]
     inner = prod(node.shape[dim + 1 :])
-    keys: list[Any] = [node, in_memory(x)]
+    keys: list[Any] = [node, base_of(x)]
     b = Emitter(target.function_attributes)
     b.fused = target.fma
     split = _Split(b, outer, count, inner, target.lanes(max(4, kind.itemsize)))

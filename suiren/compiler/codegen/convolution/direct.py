@@ -17,7 +17,8 @@ from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left
 from suiren.compiler.codegen.products import Epilogue
 from suiren.compiler.convolution import Axis, Block
-from suiren.compiler.fuse import Group, base_of
+from suiren.compiler.fuse import Group
+from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 FEW_TASKS = 8  # with fewer, the result channels are shared out as well

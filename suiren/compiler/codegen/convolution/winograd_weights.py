@@ -20,7 +20,8 @@ from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.convolution import Axis, Block
-from suiren.compiler.fuse import Group, base_of
+from suiren.compiler.fuse import Group
+from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16
