@@ -1,127 +1,155 @@
-"""Training steps of convolutional networks beside PyTorch's, eager and channels_last.
+"""Training steps of convolutional networks beside PyTorch's eager, channels_last and compiled ones.
 
-The CNN of the design notes (four convolutions with batch norm, ReLU and pooling, two linear layers,
-128 images of 1x28x28) and ResNet-18 (images of 3x224x224), with SGD. Libraries take turns in
-processes of their own; the figures are the best of the rounds' medians.
+    python benchmarks/cnn.py                     the CNN of the design notes
+    python benchmarks/cnn.py all                 every network of cnn_models.py (minutes)
+    python benchmarks/cnn.py resnet16 --compile  with torch.compile beside (needs a C++ compiler)
+
+Libraries take turns in processes of their own. A row gives the median of the rounds' medians, the
+ratio to PyTorch's best mode, the first step (compiling included) and the peak of resident memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import time
 
+from cnn_models import CASES, dcgan_generator
 
-def _cnn(torch, count: int):
-    nn = torch.nn
-    layers = []
-    for i, (before, after) in enumerate([(1, 32), (32, 32), (32, 64), (64, 64)]):
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-        if i % 2:
-            layers.append(nn.MaxPool2d(2))
-    layers += [nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10)]
-    return nn.Sequential(*layers), torch.randn(count, 1, 28, 28), 10
+MODES = ("suiren", "torch", "torch-channels-last", "torch-compile")
 
 
-def _resnet(torch, count: int, size: int = 224):
-    nn = torch.nn
+def _dcgan(torch, case, prepare):
+    """One step of both networks: real and generated images judged, then the generator's turn."""
+    judge, maker = prepare(case.model(torch)), prepare(dcgan_generator(torch))
+    real = torch.rand(*case.shape) * 2 - 1
+    count = case.shape[0]
+    ones, zeros = torch.ones(count, 1), torch.zeros(count, 1)
+    loss_of = torch.nn.BCEWithLogitsLoss()
+    optimizers = [
+        torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (judge, maker)
+    ]
 
-    class Block(nn.Module):
-        def __init__(self, before, after, stride):
-            super().__init__()
-            self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(after)
-            self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(after)
-            self.relu = nn.ReLU(inplace=True)
-            self.down = None
-            if stride != 1 or before != after:
-                self.down = nn.Sequential(
-                    nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
-                )
+    def step():
+        made = maker(torch.randn(count, 100, 1, 1))
+        optimizers[0].zero_grad()
+        loss = loss_of(judge(real), ones) + loss_of(judge(made.detach()), zeros)
+        loss.backward()
+        optimizers[0].step()
+        optimizers[1].zero_grad()
+        second = loss_of(judge(made), ones)
+        second.backward()
+        optimizers[1].step()
+        return loss.item() + second.item()
 
-        def forward(self, x):
-            y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-            return self.relu(y + (x if self.down is None else self.down(x)))
-
-    layers = [
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, 1),
-    ]  # fmt: skip
-    before = 64
-    for after, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        layers += [Block(before, after, stride), Block(after, after, 1)]
-        before = after
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)]
-    return nn.Sequential(*layers), torch.randn(count, 3, size, size), 1000
+    return step
 
 
-CASES = {
-    "cnn": lambda torch: _cnn(torch, 128),
-    "resnet4": lambda torch: _resnet(torch, 4),
-    "resnet16": lambda torch: _resnet(torch, 16),
-}
+def _step(torch, name: str, prepare):
+    case = CASES[name]
+    if name == "dcgan":
+        return _dcgan(torch, case, prepare)
+    model = prepare(case.model(torch))
+    x = prepare(torch.randn(*case.shape))
+    if not case.training:
+        model.eval()
 
+        def infer():
+            with torch.no_grad():
+                return model(x).sum().item()
 
-def work(library: str, case: str, seconds: float) -> dict[str, float]:
-    """Seconds of the first steps, and the median of the others."""
-    layout = library == "torch-channels-last"
-    torch = __import__("suiren" if library == "suiren" else "torch")
-    torch.manual_seed(0)
-    model, x, classes = CASES[case](torch)
-    y = torch.randint(0, classes, (x.shape[0],))
-    if layout:
-        model, x = (v.to(memory_format=torch.channels_last) for v in (model, x))
+        return infer
+    count = case.shape[0]
+    if name == "keypoints":
+        y, loss_of = torch.rand(count, 30), torch.nn.MSELoss()
+    else:
+        size = (count, *case.shape[2:]) if name == "unet" else (count,)
+        y, loss_of = torch.randint(0, case.classes, size), torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    loss_of = torch.nn.CrossEntropyLoss()
-    times = []
-    while len(times) < 4 or sum(times[2:]) < seconds:
-        started = time.perf_counter()
+
+    def step():
         optimizer.zero_grad()
-        loss = loss_of(model(x), y)
+        with torch.autocast("cpu", torch.bfloat16) if case.autocast else contextlib.nullcontext():
+            loss = loss_of(model(x), y)
         loss.backward()
         optimizer.step()
-        loss.item()
+        return loss.item()
+
+    return step
+
+
+def work(mode: str, name: str, seconds: float) -> dict[str, float]:
+    """Seconds of the first steps and the median of the others, MB of memory at most, the loss."""
+    import resource
+
+    torch = __import__("suiren" if mode == "suiren" else "torch")
+
+    def prepare(thing):
+        if mode == "torch-channels-last" and (not torch.is_tensor(thing) or thing.ndim == 4):
+            thing = thing.to(memory_format=torch.channels_last)
+        if mode == "torch-compile" and not torch.is_tensor(thing):
+            thing = torch.compile(thing)
+        return thing
+
+    torch.manual_seed(0)
+    step = _step(torch, name, prepare)
+    times: list[float] = []
+    while len(times) < 5 or sum(times[3:]) < seconds:
+        started = time.perf_counter()
+        loss = step()
         times.append(time.perf_counter() - started)
-    return {"first": times[0], "second": times[1], "step": statistics.median(times[2:]),
-            "loss": loss.item()}  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"first": times[0], "second": times[1], "step": statistics.median(times[3:]),
+            "memory": peak, "loss": loss}  # fmt: skip
+
+
+def _measure(name: str, options) -> None:
+    modes = MODES if options.compile else MODES[:3]
+    found: dict[str, list[dict]] = {}
+    for turn in range(options.rounds):
+        for mode in modes:
+            if mode == "torch-compile" and turn:
+                continue  # most of a minute is spent compiling: once must do
+            command = [sys.executable, sys.argv[0], name, "--mode", mode]
+            command += ["--seconds", str(options.seconds)]
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode == 0:
+                found.setdefault(mode, []).append(json.loads(result.stdout.splitlines()[-1]))
+            elif mode == "suiren" or turn == 0:
+                print(name, mode, "failed:", result.stderr.strip().splitlines()[-1:], flush=True)
+                if mode == "suiren":
+                    sys.exit(1)
+    steps = {mode: statistics.median(r["step"] for r in rounds) for mode, rounds in found.items()}
+    for mode, rounds in found.items():
+        others = [seconds for other, seconds in steps.items() if other != "suiren"]
+        ratio = f"{min(others) / steps[mode]:5.2f}x" if mode == "suiren" and others else "      "
+        memory = statistics.median(r["memory"] for r in rounds)
+        print(f"{name:18} {mode:20} {steps[mode] * 1e3:8.1f} ms {ratio}  "
+              f"first {rounds[0]['first']:6.2f} s, second {rounds[0]['second']:6.2f} s, "
+              f"{memory:6.0f} MB, loss {rounds[0]['loss']:.4f}", flush=True)  # fmt: skip
 
 
 def main() -> None:
     """Runs what the command line names."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("cases", nargs="*", default=["cnn"])
+    parser.add_argument("cases", nargs="*", default=["cnn"], help="names of CASES, or all")
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile beside")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--library", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.library:
-        print(json.dumps(work(options.library, options.cases[0], options.seconds)))
+    if options.mode:
+        print(json.dumps(work(options.mode, options.cases[0], options.seconds)))
         return
     if options.smoke:
         options.rounds, options.seconds = 1, 0.1
-    for case in options.cases:
-        found: dict[str, list[dict]] = {}
-        for _ in range(options.rounds):
-            for library in ("suiren", "torch", "torch-channels-last"):
-                command = [sys.executable, sys.argv[0], case, "--library", library]
-                command += ["--seconds", str(options.seconds)]
-                result = subprocess.run(command, capture_output=True, text=True)
-                if result.returncode:
-                    print(library, result.stderr[-2000:])
-                    continue
-                found.setdefault(library, []).append(json.loads(result.stdout.splitlines()[-1]))
-        for library, rounds in found.items():
-            steps = sorted(r["step"] for r in rounds)
-            print(
-                f"{case:10} {library:20} best {steps[0] * 1e3:8.1f} ms  median "
-                f"{statistics.median(steps) * 1e3:8.1f} ms  first {rounds[0]['first']:.2f} s, "
-                f"second {rounds[0]['second']:.2f} s, loss {rounds[0]['loss']:.4f}"
-            )
+    for name in CASES if options.cases == ["all"] else options.cases:
+        _measure(name, options)
 
 
 if __name__ == "__main__":
