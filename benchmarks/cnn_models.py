@@ -144,9 +144,10 @@ def unet(torch):
         def __init__(self):
             super().__init__()
             widths = (32, 64, 128, 256)
-            self.down = nn.ModuleList(double(a, b) for a, b in zip((3, *widths), widths))
+            befores = (3, *widths[:-1])
+            self.down = nn.ModuleList(double(a, b) for a, b in zip(befores, widths, strict=True))
             self.pool = nn.MaxPool2d(2)
-            pairs = list(zip(widths[:0:-1], widths[-2::-1]))
+            pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
             self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairs)
             self.merge = nn.ModuleList(double(a, b) for a, b in pairs)
             self.last = nn.Conv2d(widths[0], 2, 1)
@@ -156,7 +157,7 @@ def unet(torch):
             for i, layer in enumerate(self.down):
                 x = layer(x if i == 0 else self.pool(x))
                 kept.append(x)
-            for up, merge, beside in zip(self.up, self.merge, kept[-2::-1]):
+            for up, merge, beside in zip(self.up, self.merge, kept[-2::-1], strict=True):
                 x = merge(torch.cat([beside, up(x)], dim=1))
             return self.last(x)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = ("startup", "recording", "python_cost", "replay", "training", "streaming", "matmul",
-         "compile_time", "random_numbers")  # fmt: skip
+         "convolution", "cnn",
+         "compile_time", "random_numbers", "memory")  # fmt: skip
 
 
 def main() -> int:
