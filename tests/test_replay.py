@@ -214,3 +214,29 @@ def test_no_leaf_is_kept_alive():
         del a, b
         gc.collect()
         assert gone() is None
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+def test_the_first_step_over_much_data_is_the_program_of_the_others(heavy, monkeypatch):
+    if heavy:
+        monkeypatch.setattr(replay, "HEAVY_BYTES", 0)
+    recorder = sys.modules["suiren.trace.recorder"]
+    keys = []
+    run = recorder.run_program
+
+    def watched(key, *args, **kwargs):
+        keys.append(key)
+        return run(key, *args, **kwargs)
+
+    monkeypatch.setattr(recorder, "run_program", watched)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    keys.clear()  # what the parameters begin with was computed by now
+    for i in range(3):
+        x = data(i, 16, 4)
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+    first, second, third = keys[::2]  # backward(), step(), backward(), ...
+    assert second == third
+    assert (first == second) == heavy

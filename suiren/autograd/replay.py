@@ -25,6 +25,9 @@ from suiren.trace.value import observed
 
 MAX_STRUCTURES = 512  # remembered; then it starts afresh
 MAX_NUMBERS = 16  # plans for one structure with different Python numbers in it
+# Looking on costs nothing beside the work on so many bytes of values: the first walk is watched,
+# so that the first step is the same program as those that follow.
+HEAVY_BYTES = 1 << 24
 
 _MISSING = object()
 
@@ -177,12 +180,12 @@ def plan_for(seen: Glance) -> Any:
     if variants is None:
         if len(_plans) >= MAX_STRUCTURES:
             _plans.clear()
-        _plans[seen.structure] = {seen.numbers: None}
-        return False
+        variants = _plans[seen.structure] = {}
     found = variants.get(seen.numbers, _MISSING)
     if found is _MISSING:
         if len(variants) < MAX_NUMBERS:  # or numbers that change at each step would fill memory
             variants[seen.numbers] = None
+            return sum([value.meta.nbytes for value in seen.values]) >= HEAVY_BYTES
         return False
     return True if found is None else found
 

@@ -141,6 +141,7 @@ class Optimizer:
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
+        flush()  # initial values: the first step is then the same work as those that follow
 
     # ---- State
 
