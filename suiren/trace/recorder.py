@@ -24,7 +24,7 @@ from suiren.trace.segment import Segment
 from suiren.trace.value import BORROWED, Value
 
 MAX_ENTRIES = 4000  # a longer trace is flushed: bounds what a loop without observation holds
-# Of results recorded but not computed; most of them are temporary. Not less than what training steps
+# Of results recorded but not computed; most of them are temporary. No less than training steps
 # record: a step computed in parts writes down, in PyTorch's order, all that the next part reads.
 MAX_PENDING_BYTES = 8 << 30
 _BYTES_PER_ENTRY = MAX_PENDING_BYTES // MAX_ENTRIES
