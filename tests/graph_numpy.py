@@ -201,6 +201,9 @@ _MOVED = {
     ),
     "constant": lambda node, arrays, inputs: np.asarray(node.attributes[1], node.dtype.numpy),
     "part": lambda node, arrays, inputs: arrays[0][node.attributes[0]],
+    "table": lambda node, arrays, inputs: np.frombuffer(
+        node.attributes[0], node.dtype.numpy
+    ).reshape(node.shape),
     "reshape": lambda node, arrays, inputs: np.reshape(arrays[0], node.shape),
     "permute": lambda node, arrays, inputs: np.transpose(arrays[0], node.attributes[0]),
     "expand": lambda node, arrays, inputs: np.broadcast_to(arrays[0], node.shape),

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from suiren.compiler.graph import ELEMENTWISE, MOVEMENT, Graph, Node, base_of
+from suiren.compiler.graph import ELEMENTWISE, IN_MEMORY, LEAVES, MOVEMENT, Graph, Node, base_of
 from suiren.compiler.index import (
     ZERO,
     Affine,
@@ -132,8 +132,7 @@ class Fusion:
             many = len(self.users.get(node, ())) > 1
             if depth[node] > MAX_DEPTH or (many and cost[node] > 6 and node.numel > 1):
                 roots.add(node)
-        leaves = ("input", "number", "constant", "none")
-        return {node for node in roots if node.op not in leaves}
+        return {node for node in roots if node.op not in LEAVES and node.op != "none"}
 
     def _bases(self, node: Node, count: int | None = None) -> Iterator[Node]:
         """The operands that have to lie in memory, free movement taken off."""
@@ -239,7 +238,7 @@ class Fusion:
         seen = set()
         while todo:
             node = todo.pop()
-            if node in seen or node in self.group_of or node.op in ("input", "number", "constant"):
+            if node in seen or node in self.group_of or node.op in LEAVES:
                 continue
             seen.add(node)
             if node.op == "reshape" and not self._is_stored(node.inputs[0]):
@@ -252,7 +251,7 @@ class Fusion:
         return found
 
     def _is_stored(self, node: Node) -> bool:
-        return node in self.group_of or node.op in ("input", "number", "constant")
+        return node in self.group_of or node.op in LEAVES
 
     def _begin(self, shape: Sequence[int]) -> Group:
         group = Group(len(self.groups), shape)
@@ -297,7 +296,7 @@ class Fusion:
             if node in seen:
                 continue
             seen.add(node)
-            if node in self.group_of or node.op == "input":
+            if node in self.group_of or node.op in IN_MEMORY:
                 found.add(node)
             else:
                 todo.extend(node.inputs)
@@ -505,7 +504,7 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
             flat = None
             if node.op == "reshape" and (node is root or node not in stored and node not in own):
                 base = node.inputs[0]
-                if base in own or base in stored or base.op == "input":
+                if base in own or base in stored or base.op in IN_MEMORY:
                     # the elements lie alike: no need to know the index in the other shape
                     flat, node = ravel(at, node.shape), base
             if node in own and node is not root:
@@ -513,7 +512,7 @@ def walk(group: Group, stored: dict[Node, Group]) -> None:
                     raise Misfit("a root is needed at another place than it is computed")
                 if node in group.late:
                     raise Misfit("a late result")
-            elif node is not root and (node in stored or node.op == "input"):
+            elif node is not root and (node in stored or node.op in IN_MEMORY):
                 reads.setdefault(node, set()).add(ravel(at, node.shape) if flat is None else flat)
             elif node.op == "reduce" or node.op in PRODUCTS or node.op in OWN_STEP:
                 raise Misfit(f"{node.op} is not stored")

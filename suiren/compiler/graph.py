@@ -2,7 +2,8 @@
 
 A few dozen kinds of node (``op``) say everything that can run natively:
 
-``input`` a buffer, ``number`` a Python number of this run, ``constant``;
+``input`` a buffer, ``number`` a Python number of this run, ``constant``, ``table``: an array that
+              is the same in every run (indices and weights worked out beforehand);
 elementwise   arithmetic by name (``add``, ``exp``, ``where``, ``lt``, ``cast``, ...): operands of
               one shape, broadcast before by ``expand``;
 movement      ``reshape``, ``permute``, ``expand``, ``slice``, ``pad``, ``concat``: which element
@@ -52,7 +53,8 @@ ARITHMETIC = {
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan")
 ELEMENTWISE = frozenset([*ARITHMETIC, *COMPARISONS, "where", "cast"])
 MOVEMENT = frozenset(["reshape", "permute", "expand", "slice", "pad", "copy"])
-LEAVES = frozenset(["input", "number", "constant"])
+IN_MEMORY = frozenset(["input", "table"])  # leaves that kernels read by address
+LEAVES = IN_MEMORY | {"number", "constant"}
 _MAY_BE_EMPTY = frozenset(["input", "expand", "host", "part"])
 REDUCTIONS = {"sum": 0, "prod": 1, "max": None, "min": None}
 
@@ -223,6 +225,15 @@ class Node:
         return total / (self.numel / max(total.numel, 1) if total.numel else 1)
 
 
+class _Bytes(bytes):
+    """The contents of a table, printed as their number."""
+
+    def __repr__(self) -> str:
+        return f"{len(self)} bytes"
+
+    __str__ = __repr__
+
+
 class Graph:
     """Makes nodes; holds them in the order in which they can be computed."""
 
@@ -284,6 +295,14 @@ class Graph:
     def full(self, shape: Sequence[int], value: Any, kind: dtype) -> Node:
         """A constant in every place."""
         return self.expand(self.constant(value, kind), shape)
+
+    def table(self, values: np.ndarray) -> Node:
+        """An array that is known now, of some kilobytes: it is kept with the program."""
+        values = np.ascontiguousarray(values)
+        kind = dtypes.from_numpy(values.dtype)
+        if not values.size:
+            return self.full(values.shape, 0, kind)
+        return self.make("table", (), (_Bytes(values.tobytes()),), values.shape, kind)
 
     def iota(self, shape: Sequence[int], dim: int, kind: dtype = dtypes.int64) -> Node:
         """The index along ``dim`` in every place."""

@@ -1,12 +1,12 @@
 """Images moved about, as nodes of a graph: parts shifted and strided, phases put together.
 
-What convolutions and pooling windows are written with. ``g`` is the graph; images have their two
+What convolutions and pooling windows are written with. ``g`` is the graph; images have their
 spatial dimensions anywhere, side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -37,33 +37,36 @@ def shifted(g: Any, x: Any, dims: Sequence[int], axes: Sequence[Any], value: Any
     return g.slice(g.pad(x, sides, value), ranges)
 
 
-def interleaved(
-    g: Any, parts: Sequence[Sequence[Any]], spatial: Sequence[int], dim: int
-) -> Any:
+def interleaved(g: Any, parts: Sequence[Any], spatial: Sequence[int], dim: int) -> Any:
     """The image of which ``parts[a][b]`` has each so many-th row from a, and column from b.
 
-    The two spatial dimensions begin at ``dim``.
+    The spatial dimensions, one for each level of lists, begin at ``dim``.
     """
-    if len(parts) == len(parts[0]) == 1:
-        return parts[0][0]
-    first = parts[0][0]
-    high, wide = first.shape[dim : dim + 2]
-    before, after = first.shape[:dim], first.shape[dim + 2 :]
-    down, across = len(parts), len(parts[0])
-    shape = (*before, high, down, wide, across, *after)
+    axes = len(spatial)
+    counts: list[int] = []
+    first: Any = parts
+    for _ in range(axes):
+        counts.append(len(first))
+        first = first[0]
+    if set(counts) == {1}:
+        return first
+    before, after = first.shape[:dim], first.shape[dim + axes :]
+    sizes = first.shape[dim : dim + axes]
+    pairs = list(zip(sizes, counts, strict=True))
+    shape = (*before, *[n for pair in pairs for n in pair], *after)
+    apart = (*before, *[n for size in sizes for n in (size, 1)], *after)
 
-    def chosen(which: int, count: int, make: Callable[[int], Any]) -> Any:
-        found = make(count - 1)
-        phase = g.iota(shape, which) if count > 1 else None
+    def chosen(axis: int, part: Any) -> Any:
+        if axis == axes:
+            part = fitted(g, part, (*before, *sizes, *after))
+            return g.expand(g.reshape(part, apart), shape)
+        count = counts[axis]
+        found = chosen(axis + 1, part[count - 1])
+        phase = g.iota(shape, dim + 2 * axis + 1) if count > 1 else None
         for i in range(count - 2, -1, -1):
             assert phase is not None
-            found = g.where(phase.eq(i), make(i), found)
+            found = g.where(phase.eq(i), chosen(axis + 1, part[i]), found)
         return found
 
-    def phase(a: int, b: int) -> Any:
-        part = fitted(g, parts[a][b], (*before, high, wide, *after))
-        return g.expand(g.reshape(part, (*before, high, 1, wide, 1, *after)), shape)
-
-    found = chosen(dim + 1, down, lambda a: chosen(dim + 3, across, lambda b: phase(a, b)))
-    found = g.reshape(found, (*before, high * down, wide * across, *after))
+    found = g.reshape(chosen(0, parts), (*before, *[n * m for n, m in pairs], *after))
     return fitted(g, found, (*before, *spatial, *after))

@@ -146,6 +146,16 @@ class _Layout:
         sides, value = node.attributes
         return Laid(self.new.pad(x.node, _ordered(sides, x.order), value), x.order)
 
+    def _take(self, node: Node) -> Laid:
+        x, dim = self.laid[node.inputs[0]], node.attributes[0]
+        index = self.plain(node.inputs[1])
+        if x.order is None or not index.ndim:
+            return Laid(self.new.take(self.plain(node.inputs[0]), index, dim, True))
+        at, more = x.order[dim], index.ndim - 1
+        order = [d + more * (d > at) for d in x.order]
+        order[dim : dim + 1] = range(at, at + more + 1)
+        return Laid(self.new.take(x.node, index, at, True), tuple(order))
+
     def _concat(self, node: Node) -> Laid:
         order = self._order(node.inputs)
         dim = node.attributes[0]

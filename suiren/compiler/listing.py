@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from suiren.compiler import costs, machine_code, pseudocode
+from suiren.compiler.graph import IN_MEMORY
 from suiren.compiler.plan import Plan, Step
 from suiren.compiler.target import host
 from suiren.trace.meta import Meta
@@ -171,7 +172,7 @@ def kernel_arrays(step: Step, plan: Plan) -> list[str]:
         if key in step.writes:
             writes.append(pseudocode.described(key) + (" (result)" * (key in plan.outputs)))
         else:
-            reads.append(pseudocode.described(key) + (" (input)" * (key.op == "input")))
+            reads.append(pseudocode.described(key) + (f" ({key.op})" * (key.op in IN_MEMORY)))
     found = []
     if reads:
         found.append("reads  " + ", ".join(reads))

@@ -17,7 +17,7 @@ import numpy as np
 
 from suiren.compiler import machine_code, memory, runtime
 from suiren.compiler.fuse import Fusion
-from suiren.compiler.graph import Graph, Node, base_of
+from suiren.compiler.graph import LEAVES, Graph, Node, base_of
 from suiren.compiler.layout import lay_out
 from suiren.compiler.lower import lower
 from suiren.compiler.memory import arena, pool
@@ -76,7 +76,7 @@ class NativeProgram:
             elif slot in numbers and kind in (int, bool, float):
                 self._cell(("number", slot), "d" if kind is float else "q")
         self.output_nodes = list(dict.fromkeys(
-            n for n in self.graph.outputs if n.op not in ("input", "number", "constant", "part")
+            n for n in self.graph.outputs if n.op not in LEAVES and n.op != "part"
         ))  # fmt: skip
         for node in self.output_nodes:
             self._cell(node, "Q")
@@ -89,12 +89,17 @@ class NativeProgram:
         ]
         for node in self.parts:
             self._cell(node, "Q")
+        self.tables = {n: _contents(n) for n in self.graph.nodes if n.op == "table"}
+        for node in self.tables:
+            self._cell(node, "Q")
         self.fixed = [key for key in plan.offsets if key not in self.cells]
         for key in self.fixed:
             self._cell(key, "Q")
         self.first_fixed = self.cells[self.fixed[0]] if self.fixed else 0
         self.fixed_offsets = np.array([plan.offsets[key] for key in self.fixed], np.uint64)
         self.cell_values = np.zeros(max(1, len(self.cells)), np.uint64)
+        for node, array in self.tables.items():
+            self.cell_values[self.cells[node]] = array.ctypes.data
         self.bound_to = -1
         self._tables()
         self._donations()
@@ -177,6 +182,8 @@ class NativeProgram:
                 self.results.append(("given", order[node.attributes[0]]))
             elif node.op == "part":
                 self.results.append(("part", node))
+            elif node.op == "table":
+                self.results.append(("constant", self.tables[node]))
             else:
                 array = np.full(node.shape, node.attributes[1], node.dtype.numpy)
                 self.results.append(("constant", array))
@@ -327,6 +334,8 @@ class NativeProgram:
             array = given[self.slot_order.index(node.attributes[0])].buffer
         elif node.op == "part":
             array = parts[node]
+        elif node.op == "table":
+            array = self.tables[node]
         elif node.op == "number":
             at = self.slot_order.index(node.attributes[0])
             array = np.asarray(given[at], node.dtype.numpy)
@@ -346,9 +355,13 @@ def _meta_of(node: Node) -> Meta:
 
 
 def _without_reshape(node: Node) -> Node:
-    while node.op == "reshape" and node.inputs[0].op not in ("input", "number", "constant"):
+    while node.op == "reshape" and node.inputs[0].op not in LEAVES:
         node = node.inputs[0]
     return node
+
+
+def _contents(table: Node) -> np.ndarray:
+    return np.frombuffer(table.attributes[0], table.dtype.numpy).reshape(table.shape)
 
 
 def _shares(a: Any, b: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
 from suiren.compiler.codegen.loops import LoopNest, buffer_of, neutral
 from suiren.compiler.fuse import ORDERED, Group, product_operands
-from suiren.compiler.graph import Node, base_of
+from suiren.compiler.graph import LEAVES, Node, base_of
 from suiren.compiler.index import Affine
 from suiren.compiler.plan import Step
 from suiren.compiler.target import Target
@@ -83,7 +83,7 @@ def _root_sources(group: Group, root: Node) -> list[tuple[int, str]]:
         if node in seen or node in group.roots or node in group.reads:
             continue
         seen.add(node)
-        if node.op in ("input", "number", "constant") or node.op == "part":
+        if node.op in LEAVES or node.op == "part":
             continue
         if node.source is not None:
             found.add(node.source)

@@ -79,8 +79,8 @@ def interpolate(
             f"floating types; "
             "convert to float first"
         )
-    tables = _interpolation_tables(
-        x.shape[2:], output_size, mode, align_corners, scales, x.dtype, antialias
+    tables = interpolation_taps(
+        x.shape, output_size, mode, align_corners, scales, x.dtype, antialias
     )
     result = x.astype(working_dtype(x.dtype), copy=False)
     for axis, table in reversed(list(enumerate(tables, 2))):
@@ -108,8 +108,8 @@ def interpolate_gradient(
     if mode == "area":
         return adaptive_avg_pool_gradient(grad_output, input_shape, len(output_size))
     dtype = grad_output.dtype
-    tables = _interpolation_tables(
-        input_shape[2:], output_size, mode, align_corners, scales, dtype, antialias
+    tables = interpolation_taps(
+        input_shape, output_size, mode, align_corners, scales, dtype, antialias
     )
     result = grad_output.astype(working_dtype(dtype), copy=False)
     for axis, table in enumerate(tables, 2):
@@ -141,15 +141,17 @@ def _check_interpolate(shape: Sizes, output_size: Sizes, mode: str, antialias: b
         )
 
 
-def _interpolation_tables(
-    sizes: Sizes,
-    output_size: Sizes,
+def interpolation_taps(
+    sizes: Sequence[int],
+    output_size: Sequence[int],
     mode: str,
     align_corners: bool,
     scales: Sequence[float | None] | None,
     dtype: np.dtype,
     antialias: bool = False,
 ) -> list[Taps]:
+    """For each spatial axis the taps of `interpolate`; `sizes` are those of the whole array."""
+    sizes = tuple(sizes)[2:]
     precision = np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
     scales = scales or (None,) * len(sizes)
     # Small images take another routine in torch, which does without a ratio where the size stays or

@@ -401,6 +401,9 @@ def _define_adaptive(axes: int):
         def evaluate(input, sizes):
             return kernels.adaptive_max_pool(input, sizes)
 
+        def decompose(g, input, sizes):
+            return lowered.adaptive_max(g, input, sizes)
+
         def grad_input(grad, result1, input_meta):
             return _max_gradient(grad, result1, input_meta.shape, axes)
 

@@ -15,8 +15,12 @@ import numpy as np
 from suiren.dispatch import apply
 from suiren.interpreter import resize as kernels
 from suiren.interpreter import sampling
+from suiren.interpreter.windows import transpose_taps
 from suiren.operator import NAMESPACES, composite, operator
+from suiren.ops import lowered_columns as columns
+from suiren.ops import lowered_sampling
 from suiren.ops.creation import from_array
+from suiren.ops.lowered_taps import weighted, widened
 from suiren.tensor import Tensor
 from suiren.trace import meta
 
@@ -62,6 +66,10 @@ def _define_upsample(mode: str, axes: int, antialias: bool):
         def evaluate(input, sizes, align, scales):
             return kernels.interpolate(input, sizes, mode, align, scales, antialias)
 
+        def decompose(g, input, sizes, align, scales):
+            how = (mode, align, scales, input.dtype.numpy, antialias)
+            return _resampled(g, input, kernels.interpolation_taps(input.shape, sizes, *how), -1)
+
         def grad_input(grad, input_meta, sizes, align, scales):
             return gradient(grad, input_meta.shape, align, scales)
 
@@ -80,10 +88,24 @@ def _define_upsample(mode: str, axes: int, antialias: bool):
                 grad_output, shape, mode, align, scales, antialias
             )
 
+        def decompose(g, grad_output, shape, align, scales):
+            how = (mode, align, scales, grad_output.dtype.numpy, antialias)
+            tables = kernels.interpolation_taps(shape, grad_output.shape[2:], *how)
+            back = [transpose_taps(t, n) for t, n in zip(tables, shape[2:], strict=True)]
+            return _resampled(g, grad_output, back, 1)
+
         def grad_grad_output(grad, grad_output_meta, align, scales):
             return upsample(grad, tuple(grad_output_meta.shape[2:]), align, scales)
 
     return upsample
+
+
+def _resampled(g, x, tables, order: int):
+    """Spatial dimensions one after the other, the last one first if ``order`` is -1."""
+    kind, x = x.dtype, widened(x)
+    for dim, taps in list(enumerate(tables, 2))[::order]:
+        x = weighted(g, x, dim, taps)
+    return x.cast(kind)
 
 
 _UPSAMPLE = {
@@ -206,6 +228,9 @@ class _im2col:
     def evaluate(input, kernel, dilation, padding, stride):
         return kernels.unfold(input, kernel, dilation, padding, stride)
 
+    def decompose(g, input, kernel, dilation, padding, stride):
+        return columns.unfold(g, input, kernel, dilation, padding, stride)
+
     def grad_input(grad, input_meta, attributes):
         return _col2im(grad, tuple(input_meta.shape[2:]), *attributes)
 
@@ -235,6 +260,9 @@ class _col2im:
 
     def evaluate(input, sizes, kernel, dilation, padding, stride):
         return kernels.fold(input, sizes, kernel, dilation, padding, stride)
+
+    def decompose(g, input, sizes, kernel, dilation, padding, stride):
+        return columns.fold(g, input, sizes, kernel, dilation, padding, stride)
 
     def grad_input(grad, attributes):
         return _im2col(grad, *attributes[1:])
@@ -389,6 +417,9 @@ def _define_grid_sampler(axes: int):
         def evaluate(input, grid, mode, padding, align):
             return sampling.grid_sample(input, grid, mode, padding, align)
 
+        def decompose(g, input, grid, mode, padding, align):
+            return lowered_sampling.grid_sample(g, input, grid, mode, padding, align)
+
         def backward(grad, input, grid, mode, padding, align, needs):
             found = gradient(grad, input, grid, mode, padding, align)
             return tuple([x if need else None for x, need in zip(found, needs, strict=True)])
@@ -409,6 +440,9 @@ def _define_grid_sampler(axes: int):
 
         def evaluate(grad_output, input, grid, mode, padding, align):
             return sampling.grid_sample_gradient(grad_output, input, grid, mode, padding, align)
+
+        def decompose(g, grad_output, input, grid, mode, padding, align):
+            return lowered_sampling.gradients(g, grad_output, input, grid, mode, padding, align)
 
     return sample
 
@@ -533,6 +567,14 @@ class _affine_grid:
     def evaluate(theta, base, sizes):
         places = np.matmul(base, theta.swapaxes(1, 2))  # batch, pixels, axes
         return places.astype(theta.dtype, copy=False).reshape(len(theta), *sizes, len(sizes))
+
+    def decompose(g, theta, base, sizes):
+        if not base.numel or not theta.numel:
+            raise g.NotNative("a grid of nothing")
+        kind, theta, base = theta.dtype, widened(theta), widened(base)
+        places = base.reshape(1, *base.shape).expand(theta.shape[0], *base.shape)
+        found = g.matmul(places, theta.transpose(1, 2))
+        return found.cast(kind).reshape(theta.shape[0], *sizes, len(sizes))
 
     def grad_theta(grad, base, theta_meta, sizes):
         flat = grad.reshape(theta_meta.shape[0], -1, len(sizes))  # batch, pixels, axes
