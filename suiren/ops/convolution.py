@@ -7,10 +7,13 @@ Source: PyTorch's torch.nn.functional page, "Convolution functions".
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from suiren import dtypes
 from suiren.dispatch import apply
 from suiren.interpreter import convolution as kernels
 from suiren.operator import composite, operator
+from suiren.ops import lowered_volumes as volumes
 from suiren.ops.arithmetic import conj
 from suiren.trace import meta
 
@@ -43,16 +46,16 @@ class _convolution:
     def decompose(
         g, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups
     ):
-        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        numbers = _lowered_numbers(stride, padding, dilation, groups)
         kind, x, w = input.dtype, _channels_last(g, input), _lowered_weight(weight)
         if transposed:
             spatial = kernels.convolution_output_shape(
                 input.shape, weight.shape, stride, padding, dilation, True, output_padding, groups
             )[2:]
             spatial = (1,) * (2 - len(spatial)) + tuple(spatial)
-            found = g.conv_input_gradient(x, w, spatial, *numbers)
+            found = _space(g, w).input_gradient(x, w, spatial, *numbers)
         else:
-            found = g.conv(x, w, *numbers)
+            found = _space(g, w).conv(x, w, *numbers)
         found = _channels_first(found, input.ndim)
         if bias is not None:
             ones = (1,) * (input.ndim - 2)
@@ -115,13 +118,13 @@ class _by_input:
         g, grad_output, weight, input_shape, stride, padding, dilation, transposed,
         output_padding, groups,
     ):  # fmt: skip
-        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        numbers = _lowered_numbers(stride, padding, dilation, groups)
         grad, w = _channels_last(g, grad_output), _lowered_weight(weight)
         if transposed:
-            found = g.conv(grad, w, *numbers)
+            found = _space(g, w).conv(grad, w, *numbers)
         else:
             spatial = (1,) * (4 - len(input_shape)) + tuple(input_shape[2:])
-            found = g.conv_input_gradient(grad, w, spatial, *numbers)
+            found = _space(g, w).input_gradient(grad, w, spatial, *numbers)
         return _channels_first(found, grad_output.ndim).cast(grad_output.dtype)
 
     def grad_grad_output(
@@ -163,12 +166,12 @@ class _by_weight:
         g, grad_output, input, weight_shape, stride, padding, dilation, transposed,
         output_padding, groups,
     ):  # fmt: skip
-        numbers = _lowered_numbers(g, stride, padding, dilation, groups)
+        numbers = _lowered_numbers(stride, padding, dilation, groups)
         grad, x = _channels_last(g, grad_output), _channels_last(g, input)
         if transposed:
             grad, x = x, grad
         kernel = (1,) * (4 - len(weight_shape)) + tuple(weight_shape[2:])
-        found = g.conv_weight_gradient(grad, x, kernel, *numbers)
+        found = _space(g, x).weight_gradient(grad, x, kernel, *numbers)
         return found.reshape(*weight_shape).cast(input.dtype)
 
     def grad_grad_output(
@@ -192,10 +195,30 @@ def _wide(x):
     return x.cast(dtypes.float32) if x.dtype.is_half else x
 
 
-def _lowered_numbers(g, stride, padding, dilation, groups):
-    if len(stride) > 2:
-        raise g.NotNative("convolution over three dimensions")
-    more = 2 - len(stride)
+class _space(NamedTuple):
+    """The three operations, of images or volumes: told by the dimensions of an operand."""
+
+    g: Any
+    like: Any
+
+    def conv(self, x, w, *numbers):
+        if self.like.ndim == 5:
+            return volumes.conv(self.g, x, w, *numbers)
+        return self.g.conv(x, w, *numbers)
+
+    def input_gradient(self, grad, w, spatial, *numbers):
+        if self.like.ndim == 5:
+            return volumes.input_gradient(self.g, grad, w, spatial, *numbers)
+        return self.g.conv_input_gradient(grad, w, spatial, *numbers)
+
+    def weight_gradient(self, grad, x, kernel, *numbers):
+        if self.like.ndim == 5:
+            return volumes.weight_gradient(self.g, grad, x, kernel, *numbers)
+        return self.g.conv_weight_gradient(grad, x, kernel, *numbers)
+
+
+def _lowered_numbers(stride, padding, dilation, groups):
+    more = max(2 - len(stride), 0)
     return (1,) * more + stride, (0,) * more + padding, (1,) * more + dilation, groups
 
 
@@ -204,18 +227,18 @@ def _channels_last(g, x):
     if x.ndim == 3:
         x = x.permute(0, 2, 1)
         return x.reshape(x.shape[0], 1, *x.shape[1:])
-    return x.permute(0, 2, 3, 1)
+    return x.permute(0, *range(2, x.ndim), 1)
 
 
 def _channels_first(x, ndim: int):
     if ndim == 3:
         return x.reshape(x.shape[0], *x.shape[2:]).permute(0, 2, 1)
-    return x.permute(0, 3, 1, 2)
+    return x.permute(0, ndim - 1, *range(1, ndim - 1))
 
 
 def _lowered_weight(w):
     w = _wide(w)
-    return w if w.ndim == 4 else w.reshape(*w.shape[:2], 1, w.shape[2])
+    return w.reshape(*w.shape[:2], 1, w.shape[2]) if w.ndim == 3 else w
 
 
 # ---- what users call

@@ -129,12 +129,12 @@ def _first(g: Any, windows: Windows, shape: Sequence[int]) -> Any:
 
 def _positions(g: Any, windows: Windows, code: Any) -> Any:
     code = code.cast(dtypes.int64)
-    places = []
+    places: list[Any] = []
     for size in windows.kernel[:0:-1]:
         places.insert(0, g.map("remainder", code, size))
         code = g.map("floor_div", code, size)
     places.insert(0, code)
-    found = None
+    found: Any = None
     for axis, place in enumerate(places):
         along = g.iota(code.shape, windows.dim + axis) * windows.stride[axis]
         along = along - windows.padding[axis] + place * windows.dilation[axis]
@@ -203,7 +203,7 @@ def _repeated(g: Any, windows: Windows, x: Any) -> Any:
 
 def _number(g: Any, windows: Windows, shape: Sequence[int]) -> Any:
     whole = _parted(windows, shape, windows.kernel)
-    found = None
+    found: Any = None
     for axis, size in enumerate(windows.kernel):
         own = g.iota(whole, windows.dim + 2 * axis + 1, dtypes.int32)
         found = own if found is None else found * size + own
@@ -212,7 +212,7 @@ def _number(g: Any, windows: Windows, shape: Sequence[int]) -> Any:
 
 def _place(g: Any, windows: Windows, whole: Sequence[int]) -> Any:
     """The flat position of each place of windows side by side."""
-    found = None
+    found: Any = None
     for axis, (size, k) in enumerate(zip(windows.image, windows.kernel, strict=True)):
         at = windows.dim + 2 * axis
         own = g.iota(whole, at) * k + g.iota(whole, at + 1)

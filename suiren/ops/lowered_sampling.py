@@ -145,7 +145,7 @@ def _values(g: Any, flat: Any, position: Any, inside: Any) -> Any:
 
 def _product(factors: list) -> Any:
     known = [x for x in factors if x is not None]
-    total = None
+    total: Any = None
     for x in known:
         total = x if total is None else total * x
     return total
@@ -161,7 +161,7 @@ def grid_sample(g: Any, x: Any, grid: Any, mode: str, padding: str, align: bool)
     _check(g, x, grid)
     batch, channels, *sizes = x.shape
     flat = x.reshape(batch, channels, prod(sizes))
-    total = None
+    total: Any = None
     for position, inside, taps in _combinations(g, grid, sizes, mode, padding, align):
         term = _values(g, flat, position, inside)
         weight = _product([tap.weight for tap in taps])
