@@ -223,7 +223,9 @@ _MOVED = {
     "conv": _conv,
     "conv_input_gradient": _conv_input_gradient,
     "conv_weight_gradient": _conv_weight_gradient,
-    "matmul": lambda node, arrays, inputs: np.matmul(*arrays),
+    "matmul": lambda node, arrays, inputs: np.matmul(
+        *(array.astype(node.dtype.numpy) for array in arrays)
+    ),
     "where": lambda node, arrays, inputs: np.where(*arrays),
     "cast": _cast,
 }

@@ -322,7 +322,7 @@ def test_the_host_can_be_restricted(monkeypatch):
                 )
         target.host.cache_clear()
         monkeypatch.setenv("SUIREN_TARGET", "z80")
-        with pytest.raises(ValueError, match="z80.*avx512, avx2, sse2"):
+        with pytest.raises(ValueError, match="z80.*avx512-bf16, avx512, avx2, sse2"):
             target.host()
     finally:
         monkeypatch.undo()

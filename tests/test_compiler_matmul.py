@@ -65,9 +65,18 @@ def check(a, b, compute, runner, got=None):
 @pytest.mark.parametrize("seed", range(60))
 def test_random_products(seed):
     choice, generator = random.Random(seed), np.random.default_rng(seed)
-    kind = choice.choice(
+    random_product(choice, generator, choice.choice(
         ["float32"] * 5 + ["float64", "float64", "float16", "uint16", "int32", "int64"]
-    )
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_products_of_bfloat16(seed):
+    random_product(random.Random(seed), np.random.default_rng(seed), "uint16")
+
+
+def random_product(choice, generator, kind):
+    """Some sizes, batches and layouts: against float64, and in another order of tasks."""
     if kind == "float16" and not target.host().fma:
         pytest.skip("a processor without conversions of float16")
     m, n, k = (choice.choice(SIZES) for _ in range(3))
@@ -124,6 +133,20 @@ def test_each_way_of_computing(m, n, k, turned, parts):
     if target.host().masked:  # elsewhere tiles differ, and with them some choices
         names = " ".join(part.name for part in runner.plan.parts)
         assert all(f"matmul_{part}" in names for part in parts.split()), names
+
+
+@pytest.mark.parametrize("turned", ["", "a", "b", "ab"])
+def test_what_lies_beside_a_row_of_an_odd_length_does_not_count(turned):
+    """A pair that lacks its second number: an infinite neighbour would make a NaN of it."""
+    generator = np.random.default_rng(0)
+    pair = []
+    for name in "ab":
+        wide = np.full((40, 40), 0x7F80, np.uint16)  # infinity
+        matrix = (wide.T if name in turned else wide)[:17, :17]
+        matrix[...] = numbers(generator, (17, 17), "uint16")
+        pair.append(matrix)
+    a, b = pair
+    check(a, b, "float", Runner(a, b))
 
 
 @pytest.mark.parametrize("m, n, k", [(0, 3, 4), (3, 0, 4), (3, 4, 0)])

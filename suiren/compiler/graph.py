@@ -576,8 +576,14 @@ class Graph:
         failed = self.cast(~condition, dtypes.int32)
         self.checks.append(self.reduce("max", failed))
 
-    def matmul(self, a: Node, b: Node) -> Node:
-        """Products of matrices (..., m, k) and (..., k, n); batch dimensions must be equal."""
+    def matmul(self, a: Node, b: Node, kind: dtype | None = None) -> Node:
+        """Products of matrices (..., m, k) and (..., k, n); batch dimensions must be equal.
+
+        ``kind``: the type of the result, float32 may be made of half types. What is a half type
+        widened to float32 is multiplied as it is: products are computed in float32 at least.
+        """
+        kind = kind or a.dtype
+        a, b = as_narrow(a, b)
         if a.dtype is not b.dtype or a.dtype.category != dtypes.FLOATING:
             raise NotNative(f"matmul of {a.dtype.name} and {b.dtype.name}")
         batch = a.shape[:-2]
@@ -585,8 +591,8 @@ class Graph:
             raise ValueError(f"matmul of {list(a.shape)} and {list(b.shape)}")
         shape = (*batch, a.shape[-2], b.shape[-1])
         if 0 in (*a.shape, *b.shape):
-            return self.full(shape, 0, a.dtype)
-        return self.make("matmul", (a, b), (), shape, a.dtype)
+            return self.full(shape, 0, kind)
+        return self.make("matmul", (a, b), (), shape, kind)
 
     def conv(
         self, x: Node, w: Node, stride: Sequence[int], padding: Sequence[int],
@@ -681,6 +687,28 @@ def _check_type(name: str, kind: dtype) -> None:
         known = name not in ("and", "or", "xor", "not", "shl", "shr")
     if not known:
         raise NotNative(f"{name} of {kind.name}")
+
+
+def as_narrow(a: Node, b: Node) -> tuple[Node, Node]:
+    """Two operands of a product without the casts that widen both from one half type."""
+    narrow = [_unwidened(x) for x in (a, b)]
+    if narrow[0] is None or narrow[1] is None or narrow[0].dtype is not narrow[1].dtype:
+        return a, b
+    return narrow[0], narrow[1]
+
+
+def _unwidened(x: Node) -> Node | None:
+    """The array of a half type that x is in float32, moved as x is; None if there is none."""
+    if x.dtype is not dtypes.float32:
+        return None
+    if x.op == "cast":
+        return x.inputs[0] if x.inputs[0].dtype.is_half else None
+    if x.op not in ("reshape", "permute", "expand", "slice"):
+        return None
+    inner = _unwidened(x.inputs[0])
+    if inner is None:
+        return None
+    return x.graph.make(x.op, (inner,), x.attributes, x.shape, inner.dtype)
 
 
 def base_of(x: Node) -> Node:

@@ -122,7 +122,7 @@ class _Layout:
             return special(node)
         inputs = [self.plain(x) for x in node.inputs]
         if op == "matmul":
-            return Laid(g.matmul(*inputs))
+            return Laid(g.matmul(inputs[0], inputs[1], node.dtype))
         return Laid(g.make(op, inputs, node.attributes, node.shape, node.dtype))
 
     def _permute(self, node: Node) -> Laid:

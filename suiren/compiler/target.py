@@ -5,7 +5,8 @@ and what LLVM does (triple, CPU, features). :func:`host` describes this machine;
 describe others, whose code can be generated and looked at here but not run. The lowest module of
 the compiler: it imports only llvmlite, and that inside functions, so ``import suiren`` stays quick.
 
-``SUIREN_TARGET`` = ``sse2``, ``avx2`` or ``avx512`` restricts the host to that instruction set.
+``SUIREN_TARGET`` = ``sse2``, ``avx2``, ``avx512`` or ``avx512-bf16`` restricts the host to that
+instruction set.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Target:
     tails of rows need no scalar loop. AVX2's masked stores are too slow on AMD to count.
     ``l1``, ``l2``, ``l3``: bytes of data cache; l1 and l2 of one core, l3 shared.
     ``fma``: whether ``llvm.fma`` is one instruction (else it is a library call: avoid it).
+    ``bfloat16_pairs``: a vector instruction adds the products of two pairs of bfloat16 to each
+    float32 (AVX-512-BF16's ``vdpbf16ps``).
     """
 
     name: str
@@ -40,6 +43,7 @@ class Target:
     l2: int = 512 * 1024
     l3: int = 8 * 1024 * 1024
     fma: bool = True
+    bfloat16_pairs: bool = False
 
     @property
     def function_attributes(self) -> str:
@@ -62,11 +66,14 @@ class Target:
 
 
 AVX512 = Target("avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64, 32, True)
+AVX512_BF16 = replace(
+    AVX512, name="avx512-bf16", features="-prefer-256-bit,+avx512bf16", bfloat16_pairs=True
+)
 AVX2 = Target("avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16, False)
 SSE2 = Target("sse2", "x86_64-unknown-linux-gnu", "x86-64", "", 16, 16, False, fma=False)
 NEON = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon,+fp-armv8", 16, 32, False)
 
-_RESTRICTIONS = {"avx512": AVX512, "avx2": AVX2, "sse2": SSE2}
+_RESTRICTIONS = {"avx512-bf16": AVX512_BF16, "avx512": AVX512, "avx2": AVX2, "sse2": SSE2}
 
 
 @functools.cache
@@ -109,7 +116,7 @@ def host() -> Target:
     if not triple.startswith(("x86_64", "amd64")):
         return _with_caches(replace(NEON, triple=triple, cpu=cpu, features=features))
     if all(found.get(f) for f in ("avx512f", "avx512bw", "avx512vl", "avx512dq", "fma")):
-        best = "avx512"
+        best = "avx512-bf16" if found.get("avx512bf16") else "avx512"
     elif found.get("avx2") and found.get("fma"):
         best = "avx2"
     else:
@@ -117,7 +124,7 @@ def host() -> Target:
     order = list(_RESTRICTIONS)
     if wish and order.index(wish) > order.index(best):
         return _with_caches(replace(_RESTRICTIONS[wish], triple=triple))
-    features += ",-prefer-256-bit" if best == "avx512" else ""
+    features += ",-prefer-256-bit" if best.startswith("avx512") else ""
     known = replace(_RESTRICTIONS[best], triple=triple, cpu=cpu, features=features)
     return _with_caches(known)
 

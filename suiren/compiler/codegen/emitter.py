@@ -339,17 +339,21 @@ class Emitter:
 
     def gather(
         self, base: Operand, index: Operand, scalar: str, mask: Operand | None = None,
-        other: Any = 0,
+        other: Any = 0, step: str = "", align: _Whole = 0,
     ) -> Operand:  # fmt: skip
-        """Loads ``base[index]`` lane by lane; ``index`` is a vector of i32 or i64."""
+        """Loads ``base[index]`` lane by lane; ``index`` is a vector of i32 or i64.
+
+        ``step``: the type that the index counts, if not ``scalar``; then ``align`` in bytes.
+        """
         width = lanes(index.type)
         type = vector(scalar, width)
-        pointers = self.make(f"getelementptr {scalar}, {base}, {index}", vector("ptr", width))
+        unit = step or scalar
+        pointers = self.make(f"getelementptr {unit}, {base}, {index}", vector("ptr", width))
         mask = mask or self.const(vector("i1", width), 1)
         rest = self.const(type, other)
         full = f"llvm.masked.gather.{mangled(type)}.v{width}p0"
         self.declared[full] = f"declare {type} @{full}({pointers.type}, {mask.type}, {type})"
-        align = max(1, bits(type) // 8)
+        align = align or max(1, bits(type) // 8)
         return self.make(
             f"call {type} @{full}({pointers.type} align {align} {pointers.text}, {mask}, {rest})",
             type,

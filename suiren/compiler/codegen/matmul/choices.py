@@ -40,7 +40,7 @@ def packing_cost(product: Product) -> float:
     """Cycles for packing b, roughly, where it cannot be read in place."""
     work = product.batches * product.k * product.n
     if product.b.column_stride == 1:
-        return 0.0 if product.b.scalar == product.compute and not product.b.load else 0.1 * work
+        return 0.0 if product.b.scalar == product.element and not product.b.load else 0.1 * work
     return (0.4 if product.b.row_stride == 1 else 2.0) * work
 
 
@@ -48,7 +48,7 @@ def a_packing(product: Product, tile: Tile, grid: Grid) -> str:
     """"" (read in place), "local" or "shared"."""
     matrix, size = product.a, SIZES[product.compute]
     down, across = parts(product.m, tile.rows), parts(product.n, tile.columns)
-    needed = matrix.load is not None or matrix.scalar != product.compute
+    needed = matrix.load is not None or matrix.scalar != product.element
     if not needed:
         if across <= 2:
             return ""
@@ -74,7 +74,7 @@ def b_packing(product: Product, tile: Tile, grid: Grid, target: Target) -> str:
     matrix, size = product.b, SIZES[product.compute]
     needed = (
         matrix.load is not None
-        or matrix.scalar != product.compute
+        or matrix.scalar != product.element
         or matrix.column_stride != 1
         or (product.n % tile.columns != 0 and not target.masked)
     )

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from suiren.compiler.codegen.emitter import Emitter, vector
-from suiren.compiler.codegen.matmul import dots, pack, streams
+from suiren.compiler.codegen.matmul import dots, pack, pairs, streams
 from suiren.compiler.codegen.matmul.choices import (
     MANY,
     a_packing,
@@ -100,6 +100,8 @@ class _Planner:
     def _in_chunks(self, product: Product, finish: Finish, chunks: int) -> None:
         """Sums of chunks of k go to a buffer; a last part adds them up in order."""
         length = parts(product.k, chunks)
+        if pairs.suits(product, self.target):
+            length = rounded(length, 2)
         whole, rest = divmod(product.k, length)
         chunks = whole + bool(rest)
         row = rounded(product.n, self.target.lanes(SIZES[product.compute]))
@@ -159,6 +161,8 @@ class _Planner:
 
     def _whole(self, product: Product, finish: Finish, barrier: bool) -> None:
         target = self.target
+        if pairs.suits(product, target):
+            product = pairs.paired(product)
         m, n, k, compute = product.m, product.n, product.k, product.compute
         tile, cost = choose(m, n, k, target, compute)
         other, flipped_cost = choose(n, m, k, target, compute)
@@ -166,14 +170,14 @@ class _Planner:
         flipped_cost = product.batches * (flipped_cost + 0.5 * m * n)
         flipped_cost += packing_cost(product.transposed())
         dot = dots.cost(product, target)
-        if dot < min(cost, flipped_cost):
+        if dot < min(cost, flipped_cost) and not product.pairs:
             part = dots.part(product, target, finish, barrier, dot_tasks(product))
             self.parts.append(part)
             return
         flipped = flipped_cost < 0.97 * cost
         for turned in (flipped, not flipped):
             chosen = product.transposed() if turned else product
-            if streams.suits(chosen):
+            if streams.suits(chosen) and not product.pairs:
                 part = streams.part(chosen, target, finish, turned)
                 self.parts.append(replace(part, barrier=barrier))
                 return
@@ -200,12 +204,14 @@ class _Planner:
         writer = Writer(b, product, tile, finish, flipped, self.short, self.target)
         writer.write(grid, a_pack == "local", b_pack == "local", rows, panels)
         m, n = (product.n, product.m) if flipped else (product.m, product.n)
-        name = f"matmul_{product.batches}x{m}x{n}x{product.k}_{compute}"
+        k = 2 * product.k if product.pairs else product.k
+        kind = "bfloat" if product.pairs else compute
+        name = f"matmul_{product.batches}x{m}x{n}x{k}_{kind}"
         self.parts.append(Part(name, b.module(), grid.tasks, barrier, product.flops))
 
     def _shared_a(self, product: Product, tile: Tile) -> Packed:
         """A part that packs a."""
-        matrix, compute, m, k = product.a, product.compute, product.m, product.k
+        matrix, compute, m, k = product.a, product.element, product.m, product.k
         sizes = distinct(product, matrix)
         form = pack.layout(matrix, m, k, tile, compute)
         strides, total = packed_strides(sizes, form.size)
@@ -235,7 +241,7 @@ class _Planner:
 
     def _shared_b(self, product: Product, tile: Tile) -> tuple[int, tuple[int, ...], int]:
         """A part that packs b: the slot, the batch strides and the size of a panel (elements)."""
-        matrix, compute = product.b, product.compute
+        matrix, compute = product.b, product.element
         sizes = distinct(product, matrix)
         size = rounded(product.k, tile.lanes) * tile.columns
         count = parts(product.n, tile.columns)

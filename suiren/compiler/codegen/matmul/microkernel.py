@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.emitter import Emitter, Operand, vector
 from suiren.compiler.codegen.matmul.operands import load, multiply_add
 from suiren.compiler.codegen.matmul.product import SIZES
@@ -13,6 +14,7 @@ def multiply(
     tile: Tile,
     k: int,
     compute: str,
+    element: str,
     a: Operand,
     a_strides: tuple[int, int],
     panel: Operand,
@@ -21,8 +23,11 @@ def multiply(
     aligned: bool,
     fma: bool,
 ) -> list[list[Operand]]:
-    """The sums of a tile: [row][vector]. ``a`` and ``panel`` point at its first elements."""
-    size = SIZES[compute]
+    """The sums of a tile: [row][vector]. ``a`` and ``panel`` point at its first elements.
+
+    ``element``: the type of these, that of the sums or i32 for pairs.
+    """
+    size = SIZES[element]
     type = vector(compute, tile.lanes)
     align = size * tile.lanes if aligned else 0
     zero = b.const(type, 0)
@@ -31,13 +36,16 @@ def multiply(
     def step(at_a: Operand, at_b: Operand, u: int) -> None:
         right = []
         for v, mask in enumerate(masks):
-            address = b.pointer(at_b, u * panel_stride + v * tile.lanes, compute)
-            right.append(load(b, address, compute, compute, tile.lanes, mask, align))
+            address = b.pointer(at_b, u * panel_stride + v * tile.lanes, element)
+            right.append(load(b, address, element, element, tile.lanes, mask, align))
         for r in range(tile.rows):
-            address = b.pointer(at_a, r * a_strides[0] + u * a_strides[1], compute)
-            left = b.splat(b.load(address, compute), tile.lanes)
+            address = b.pointer(at_a, r * a_strides[0] + u * a_strides[1], element)
+            left = b.splat(b.load(address, element), tile.lanes)
             for v in range(tile.vectors):
-                sums[r][v] = multiply_add(b, left, right[v], sums[r][v], fma)
+                if element == compute:
+                    sums[r][v] = multiply_add(b, left, right[v], sums[r][v], fma)
+                else:
+                    sums[r][v] = bfloat16.dot(b, left, right[v], sums[r][v])
 
     unroll = 4 if k % 4 == 0 or k >= 32 else 2 if k % 2 == 0 else 1
     rounds = k // unroll
@@ -55,8 +63,8 @@ def multiply(
                 names[r, v] = sums[r][v] = Operand(b.fresh(), type)
         for u in range(unroll):
             step(at_a, at_b, u)
-        next_a = b.pointer(at_a, unroll * a_strides[1], compute)
-        next_b = b.pointer(at_b, unroll * panel_stride, compute)
+        next_a = b.pointer(at_a, unroll * a_strides[1], element)
+        next_b = b.pointer(at_b, unroll * panel_stride, element)
         left = b.make(f"add nsw i64 {count.text}, -1", "i64")
         b.branch(b.icmp("ne", left, b.int(0)), body, done)
         phis = [

@@ -63,7 +63,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Product:
-    """For each batch: a (m x k) times b (k x n), computed in ``float``, ``double``, i32 or i64."""
+    """For each batch: a (m x k) times b (k x n), computed in ``float``, ``double``, i32 or i64.
+
+    ``pairs``: an element is a pair of bfloat16 that follow each other along k, see ``pairs.py``.
+    """
 
     batch: tuple[int, ...]
     m: int
@@ -72,6 +75,12 @@ class Product:
     a: Matrix
     b: Matrix
     compute: str = "float"
+    pairs: bool = False
+
+    @property
+    def element(self) -> str:
+        """The type in which operands are packed and read by the microkernel."""
+        return "i32" if self.pairs else self.compute
 
     @property
     def batches(self) -> int:
@@ -84,7 +93,7 @@ class Product:
     @property
     def flops(self) -> int:
         """Multiplications and additions in all."""
-        return 2 * self.batches * self.m * self.n * self.k
+        return (4 if self.pairs else 2) * self.batches * self.m * self.n * self.k
 
     def transposed(self) -> Product:
         """The product of the transposed operands: its result is this one's, transposed."""

@@ -49,7 +49,8 @@ class Writer:
     ) -> None:  # fmt: skip
         """The whole kernel; ``rows``, ``panels``: a and b where another part has packed them."""
         b, product, tile = self.b, self.product, self.tile
-        compute, k, masked = product.compute, product.k, self.target.masked
+        compute, element = product.compute, product.element
+        k, masked = product.k, self.target.masked
         down, across = parts(product.m, tile.rows), parts(product.n, tile.columns)
         task = index_of(b, grid.tasks)
         share_j = b.imod(task, grid.columns)
@@ -61,16 +62,16 @@ class Writer:
         form = rows.form if rows else None
         block = panel = None
         if local_b:
-            panel = b.stack(compute, rounded(k, tile.lanes) * tile.columns)
+            panel = b.stack(element, rounded(k, tile.lanes) * tile.columns)
         if local_a:
             most = min(parts(down, grid.rows) * tile.rows, product.m)
-            form = pack.layout(product.a, most, k, tile, compute)
-            block = b.stack(compute, form.size)
+            form = pack.layout(product.a, most, k, tile, element)
+            block = b.stack(element, form.size)
         self.area = b.stack(compute, rounded(tile.rows, tile.lanes) * tile.columns + tile.lanes)
         with share(b, share_b, grid.batches, product.batches) as index:
             batch = unravelled(b, index, product.batch)
-            a = Reader(b, product.a, batch, compute)
-            right = Reader(b, product.b, batch, compute)
+            a = Reader(b, product.a, batch, element)
+            right = Reader(b, product.b, batch, element)
             first_row: Int = 0
             if block is not None and form is not None:
                 # Of all the task's rows; begun early where it would pass the end.
@@ -80,7 +81,7 @@ class Writer:
                 else:
                     pack.row_lines(b, a, first_row, 0, most, k, block, form, tile, masked)
             elif rows:
-                block = b.pointer(b.buffer(rows.slot), dot(b, batch, rows.strides), compute)
+                block = b.pointer(b.buffer(rows.slot), dot(b, batch, rows.strides), element)
             with share(b, share_j, grid.columns, across) as q:
                 column = b.imul(q, tile.columns)
                 masks: list[Operand | None] = [None] * tile.vectors
@@ -91,7 +92,7 @@ class Writer:
                 elif panels is not None:
                     slot, strides, size = panels
                     offset = b.iadd(b.imul(q, size), dot(b, batch, strides))
-                    at_b = b.pointer(b.buffer(slot), offset, compute)
+                    at_b = b.pointer(b.buffer(slot), offset, element)
                 else:
                     at_b = right.address(0, column)
                     stride = product.b.row_stride
@@ -105,13 +106,13 @@ class Writer:
                     if block is not None and form is not None:
                         number = b.isub(p, p0) if local_a else p
                         place = form.place(b.isub(row, first_row), number, b)
-                        at_a = b.pointer(block, place, compute)
+                        at_a = b.pointer(block, place, element)
                         a_strides = (form.row_stride, form.column_stride)
                     else:
                         at_a = a.address(row, 0)
                         a_strides = (product.a.row_stride, product.a.column_stride)
                     sums = multiply(
-                        b, tile, k, compute, at_a, a_strides, at_b, stride, masks,
+                        b, tile, k, compute, element, at_a, a_strides, at_b, stride, masks,
                         local_b or panels is not None, self.target.fma,
                     )  # fmt: skip
                     self._end(sums, batch, row, b.isub(wanted, row), column)
