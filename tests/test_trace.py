@@ -122,6 +122,27 @@ def test_a_loop_without_observation_stays_bounded():
     assert x.item() == 10_000
 
 
+def test_a_large_step_is_recorded_whole_where_its_results_are_held(monkeypatch):
+    recorder = sys.modules["suiren.trace.recorder"]
+    monkeypatch.setattr(recorder, "_BYTES_PER_ENTRY", 1)  # 4,000 bytes fill the trace
+    x = torch.ones(250) * 1
+    x.tolist()
+    total = x
+    for _ in range(40):  # temporaries: computed as they fill it
+        total = total + x
+    assert len(current_trace().entries) <= 5
+    flush()
+    held = [x]
+    for _ in range(40):  # as what autograd keeps for the backward pass
+        held.append(held[-1] + x)
+    assert len(current_trace().entries) == 40
+    monkeypatch.setattr(recorder, "MAX_STEP_BYTES", 50_000)
+    for _ in range(40):
+        held.append(held[-1] + x)
+    assert len(current_trace().entries) < 40
+    assert held[-1].tolist() == [81.0] * 250
+
+
 def test_training_repeats_two_programs():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)

@@ -24,9 +24,10 @@ from suiren.trace.segment import Segment
 from suiren.trace.value import BORROWED, Value
 
 MAX_ENTRIES = 4000  # a longer trace is flushed: bounds what a loop without observation holds
-# Of results recorded but not computed; most of them are temporary. No less than training steps
-# record: a step computed in parts writes down, in PyTorch's order, all that the next part reads.
-MAX_PENDING_BYTES = 8 << 30
+MAX_PENDING_BYTES = 1 << 30  # of results recorded but not computed, most of them temporary
+# The same where most of them are held, as autograd holds what a training step's forward half makes:
+# a step computed in parts writes down, in PyTorch's order, all that the next part reads.
+MAX_STEP_BYTES = 8 << 30
 _BYTES_PER_ENTRY = MAX_PENDING_BYTES // MAX_ENTRIES
 EAGER = os.environ.get("SUIREN_EAGER", "0") not in ("", "0")
 
@@ -39,7 +40,7 @@ class Trace:
 
     __slots__ = (
         "entries", "results", "inputs", "input_slots", "input_keys", "next_slot", "room",
-        "urgent", "lock", "held", "__weakref__",
+        "urgent", "large", "lock", "held", "__weakref__",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class Trace:
         self.room = 0 if EAGER else MAX_ENTRIES  # entries until the next flush at the latest
         # An input lies in memory that others may write to: compute before anyone can.
         self.urgent = False
+        self.large = False  # most of the first MAX_PENDING_BYTES were held: it may grow further
 
     def read_soon(self) -> None:
         """The next operation reads memory that others may change: compute it at once."""
@@ -95,7 +97,7 @@ class Trace:
                     if result.nbytes > _BYTES_PER_ENTRY:
                         self.room -= result.nbytes // _BYTES_PER_ENTRY
                     if self.room <= 0:
-                        self.flush()
+                        self._full()
                     return value
             argument.get()
 
@@ -163,7 +165,19 @@ class Trace:
     def _make_room(self, entries: int, nbytes: int) -> None:
         self.room -= entries + nbytes // _BYTES_PER_ENTRY
         if self.room <= 0:
-            self.flush()
+            self._full()
+
+    def _full(self) -> None:
+        """Flushes, unless this is a large training step in the making."""
+        count = len(self.entries)
+        if count < MAX_ENTRIES and not self.urgent and not EAGER:
+            pending = sum([meta.nbytes for entry in self.entries for meta in entry[3]])
+            held = [value.meta.nbytes for ref in self.results if (value := ref()) is not None]
+            self.large = self.large or 2 * sum(held) > pending
+            if self.large and pending < MAX_STEP_BYTES:
+                self.room = MAX_ENTRIES - count
+                return
+        self.flush()
 
     def _input(self, argument: Any) -> int:
         """The slot of an argument that no entry of this trace produces."""
