@@ -8,7 +8,8 @@ The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
                the flipped weight; with strides, each *phase* of the result has taps of its own;
 ``correlate``  sums of products over all places, for the gradient by the weight, in several parts
                of the batch that are put together at the end;
-``winograd``   for 3x3 kernels without strides, where images and channels are neither few nor many;
+``winograd``   for 3x3 kernels without strides and 4x4 ones of stride 2, where images and channels
+               are neither few nor many; inputs are an image and a ``winograd_weight``;
 ``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
 elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
 
@@ -28,7 +29,8 @@ from suiren.compiler.images import interleaved, shifted, spread
 from suiren.compiler.target import Target
 
 PARTS = 16  # of the batch, each with a sum of its own
-MOST_CHANNELS = 512  # of images for Winograd's algorithm: squares have to stay in the cache
+MOST_CHANNELS = 512  # of results for Winograd's algorithm: sums have to stay in the cache
+MOST_IN_SQUARE = 512 * 18  # elements of a transformed square: some have to stay in the cache
 PART_BYTES = 2 << 20  # that these sums may take together
 SQUARE_BYTES = 8 << 20  # and those of squares
 
@@ -57,6 +59,54 @@ class Axis:
     def span(self) -> int:
         """How many places of the image the taps of one result reach over."""
         return (self.taps - 1) * self.tap_step + 1
+
+    @property
+    def side(self) -> int:
+        """How many places of one parity two results need."""
+        return self.taps // self.stride + 1
+
+    def own_taps(self, parity: int) -> list[int]:
+        """The weight's taps that meet places of a parity."""
+        found = range(parity, self.taps, self.stride)
+        return [self.weight_first + self.weight_step * t for t in found]
+
+
+@dataclass(frozen=True)
+class Squares:
+    """What Winograd's algorithm makes of two axes without gaps between their taps."""
+
+    rows: Axis
+    columns: Axis
+
+    @property
+    def places(self) -> int:
+        """Of a square: so many products for 2x2 results."""
+        return self.rows.side * self.columns.side
+
+    @property
+    def parities(self) -> list[tuple[int, int]]:
+        """Where the squares of the image begin that add up to one of results."""
+        return [(i, j) for i in range(self.rows.stride) for j in range(self.columns.stride)]
+
+    @property
+    def parts(self) -> int:
+        """How many parities there are."""
+        return self.rows.stride * self.columns.stride
+
+    def channels(self, count: int) -> int:
+        """Of the products, for so many of the image."""
+        return count * self.parts
+
+    @property
+    def work(self) -> int:
+        """Multiplications for each pair of channels."""
+        squares = -(-self.rows.count // 2) * -(-self.columns.count // 2)
+        return squares * self.places * self.parts
+
+    @property
+    def direct_work(self) -> int:
+        """And those of plain sums."""
+        return self.rows.count * self.columns.count * self.rows.taps * self.columns.taps
 
 
 @dataclass(frozen=True)
@@ -168,9 +218,8 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     if c == 1 and o == groups:
         return _depthwise(g, x, w, rows, columns)
     block = _block(c, o // groups, x.dtype, target)
-    if groups == 1 and _suits_winograd(rows, columns, block, c, o, target):
-        squares = (rows, columns, c, o, block, False)
-        return g.make("winograd", (x, w), squares, node.shape, x.dtype)
+    if groups == 1 and _suits_winograd([Squares(rows, columns)], n, block, c, o, target):
+        return _winograd(g, x, w, [Squares(rows, columns)], c, o, block, False, node.shape)
     numbers = ((rows,), (columns,), groups, c, o // groups, block)
     packed = _packed(g, w, groups, block)
     return g.make("convolve", (x, packed), numbers, node.shape, x.dtype)
@@ -197,10 +246,9 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
         parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
         return interleaved(g, parts, (h, width), 1)
     block = _block(o // groups, c, grad.dtype, target)
-    if groups == 1 and len(rows) == len(columns) == 1:
-        if _suits_winograd(rows[0], columns[0], block, o, c, target):
-            squares = (rows[0], columns[0], o, c, block, True)
-            return g.make("winograd", (grad, w), squares, node.shape, grad.dtype)
+    phases = [Squares(row, column) for row in rows for column in columns]
+    if groups == 1 and _suits_winograd(phases, n, block, o, c, target):
+        return _winograd(g, grad, w, phases, o, c, block, True, node.shape)
     # result and image change places; the taps are turned round
     own = g.permute(g.reshape(w, (groups, o // groups, c, kh, kw)), (0, 2, 1, 3, 4))
     own = _flipped(g, g.reshape(own, (groups * c, o // groups, kh, kw)))
@@ -236,10 +284,12 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     own = o // groups
     block = _block(c, own, x.dtype, target)
     size = node.numel * x.dtype.itemsize
+    form = Squares(rows, columns)
     squares = groups == 1 and o <= MOST_CHANNELS
-    squares = squares and _suits_winograd(rows, columns, block, c, o, target)
+    squares = squares and _suits_winograd([form], n, block, c, o, target)
     if squares:
-        parts = max(1, min(PARTS, SQUARE_BYTES // (size * 16 // 9), n * oh))
+        parts = form.places * form.channels(c) * o * x.dtype.itemsize
+        parts = max(1, min(PARTS, SQUARE_BYTES // parts, n * oh))
     else:
         parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
     numbers = (rows, columns, groups, c, own, block, parts, squares)
@@ -247,18 +297,38 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
 
 
 def _suits_winograd(
-    rows: Axis, columns: Axis, block: Block, c: int, o: int, target: Target
+    phases: list[Squares], images: int, block: Block, c: int, o: int, target: Target
 ) -> bool:
     """Whether transforming squares pays: channels by 16, and places enough for each weight."""
+    axes = [axis for squares in phases for axis in (squares.rows, squares.columns)]
+    if not all(
+        a.taps and a.tap_step == 1 and a.stride <= 2 and a.taps % a.stride == 0
+        and a.taps // a.stride <= 3
+        for a in axes
+    ):  # fmt: skip
+        return False
+    work = sum(squares.work for squares in phases)
     return (
-        all(a.taps == 3 and a.stride == a.tap_step == 1 for a in (rows, columns))
-        and c % block.channels == 0
+        c % block.channels == 0
         and block.channels % block.lanes == 0
-        and c <= MOST_CHANNELS
+        and all(s.channels(c) * s.places <= MOST_IN_SQUARE for s in phases)
         and o >= 16
-        and rows.count * columns.count >= 36
+        and 1.3 * work <= sum(squares.direct_work for squares in phases)
+        and images * phases[0].rows.count * phases[0].columns.count >= 36
         and target.fma
     )
+
+
+def _winograd(
+    g: Graph, x: Node, w: Node, phases: list[Squares], c: int, o: int, block: Block, turned: bool,
+    shape: tuple[int, ...],
+) -> Node:  # fmt: skip
+    """The node, and that of its weight: transformed once for all that use it."""
+    count = -(-o // block.columns) * block.columns
+    size = count * sum(squares.places * squares.channels(c) for squares in phases)
+    own = (tuple(phases), c, o, block)
+    transformed = g.make("winograd_weight", (w,), (*own, turned), (size,), w.dtype)
+    return g.make("winograd", (x, transformed), own, shape, x.dtype)
 
 
 def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:

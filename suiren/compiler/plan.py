@@ -60,6 +60,8 @@ class Plan:
             made = scatter.kernels(group, target)
         elif first.op == "correlate":
             made = convolution.sums(group, target)
+        elif first.op == "winograd_weight":
+            made = convolution.weight_kernels(group, target)
         elif group.product and group.product.op != "matmul":
             made = convolution.kernels(group, target)
         elif group.product:

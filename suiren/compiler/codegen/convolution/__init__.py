@@ -21,4 +21,6 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
     return chosen.kernels(group, target)
 
 
-__all__ = ["kernels", "sums"]
+weight_kernels = winograd.weight_kernels
+
+__all__ = ["kernels", "sums", "weight_kernels"]

@@ -77,6 +77,11 @@ class Image:
         self.size = blocks * self.block_size
         self.memory = b.stack(scalar, self.size + block.lanes)
 
+    def at(self, row: Int, column: Int) -> Int:
+        """Where a place lies in a block of channels."""
+        b = self.b
+        return b.iadd(b.imul(row, self.row_size), b.imul(column, self.block.channels))
+
     def copy(
         self, source: Operand, image: Int, first: Int, blocks: Int, block: Int, pixel: int,
         channel: Int, to_image: Int = 0,

@@ -1,27 +1,33 @@
-"""Convolutions of 3x3 by Winograd's minimal filtering: four results of 16 multiplications.
+"""Convolutions by Winograd's minimal filtering: see ``filtering``.
 
-F(2x2, 3x3) of "Fast Algorithms for Convolutional Neural Networks" (Lavin & Gray, 2015): squares of
-4x4 places, two apart, and the kernel are transformed by additions; each of the 16 places of the
-squares is then a matrix product over channels; additions make 2x2 results of the products. The
-constants are 1 and 1/2, so that rounding stays that of a direct convolution, about.
+Squares of places, two apart, and the kernel are transformed by additions; each place of the squares
+is then a matrix product over channels; additions make 2x2 results of the products. For 3x3 taps
+there are 16 products instead of 36, for 2x2 taps 9 instead of 16.
 
-A task transforms the squares of a band of rows once and goes over all blocks of result channels;
-everything between stays in the second-level cache.
+A convolution with strides is the sum of one without for each *parity* of the image's places (a 4x4
+kernel with stride 2 has 2x2 taps for each of four parities): parities are more channels. An input
+gradient with strides is a convolution for each phase of its result.
+
+A task transforms the squares of a band of rows, or of several images, once and goes over all blocks
+of result channels; everything between stays in the second-level cache. Transforming the weight is a
+node of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen.convolution import filtering
 from suiren.compiler.codegen.convolution.pieces import Image, repeat, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
-from suiren.compiler.convolution import Axis, Block
+from suiren.compiler.convolution import Axis, Block, Squares
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
@@ -31,90 +37,112 @@ LEAST = 14  # but so many squares at least, for each reading of the weight
 FEW_TASKS = 8
 
 
+def weight_kernels(group: Group, target: Target) -> list[Kernel]:
+    """The transformation of a weight, for all phases of the result at once.
+
+    For each phase [block, place, channels of the image, parity, channel, column].
+    """
+    node = group.roots[0]
+    phases, c, o, block, turned = node.attributes
+    b = Emitter(target.function_attributes)
+    scalar, lanes = "double" if node.dtype is dtypes.float64 else "float", block.lanes
+    w = base_of(node.inputs[0])
+    _, _, kh, kw = node.inputs[0].shape
+    source, result = b.buffer(0), b.buffer(1)
+    size = kh * kw
+    per_result, per_channel = (size, o * size) if turned else (c * size, size)
+    blocks = -(-o // block.columns)
+    tasks = max(1, min(32, blocks * c // 64))
+    index = b.constants(vector("i64", lanes), [i * per_result for i in range(lanes)])
+    with share(b, b.task if tasks > 1 else 0, tasks, blocks * c) as unit:
+        number, channel = b.idiv(unit, c), b.imod(unit, c)
+        own, inner = b.idiv(channel, block.channels), b.imod(channel, block.channels)
+        for v in range(block.vectors):
+            column = b.iadd(b.imul(number, block.columns), v * lanes)
+            mask = None
+            if o % block.columns:
+                mask = b.tail_mask(positive_left(b, o, column), lanes)
+            at = b.iadd(b.imul(column, per_result), b.imul(channel, per_channel))
+            taps: dict[tuple[int, int], Operand] = {}
+
+            def tap(i: int, j: int) -> Operand:
+                if (i, j) not in taps:  # noqa: B023
+                    t = i * kw + j
+                    place = b.pointer(source, b.iadd(at, size - 1 - t if turned else t), scalar)  # noqa: B023
+                    taps[i, j] = b.gather(place, index, scalar, mask)  # noqa: B023
+                return taps[i, j]  # noqa: B023
+
+            first = 0
+            for squares in phases:
+                line = squares.channels(c) * block.columns
+                start = b.iadd(b.imul(number, squares.places * line), first + v * lanes)
+                first += blocks * squares.places * line
+                for p, (down, across) in enumerate(squares.parities):
+                    lines = [[tap(i, j) for j in squares.columns.own_taps(across)]
+                             for i in squares.rows.own_taps(down)]  # fmt: skip
+                    part = b.iadd(b.imul(own, squares.parts), p)
+                    to = b.iadd(b.imul(part, block.channels), inner)
+                    to = b.iadd(start, b.imul(to, block.columns))
+                    square = filtering.both(b, lines, filtering.weight)
+                    for q, value in enumerate(square):
+                        place = b.pointer(result, b.iadd(to, q * line), scalar)
+                        b.store(value, place, node.dtype.itemsize * lanes)
+    return [Kernel("winograd_weight", b.module(), tasks, [w, node])]
+
+
 def kernels(group: Group, target: Target) -> list[Kernel]:
-    """The transformation of the weight, and the convolution."""
-    written = Winograd(group, target)
-    return [written.weight_kernel(), written.kernel()]
+    """A kernel for each phase of the result."""
+    node = group.product
+    assert node is not None
+    phases, c, o, block = node.attributes
+    made, first = [], 0
+    for squares in phases:
+        made.append(_Phase(group, target, squares, first).kernel())
+        made[-1].barrier = False
+        first += -(-o // block.columns) * squares.places * squares.channels(c) * block.columns
+    return made
 
 
-class Winograd:
-    """Writes the kernels of a ``winograd`` node."""
+class _Phase:
+    """Writes the kernel of one phase; its weight begins at ``first``."""
 
-    def __init__(self, group: Group, target: Target):
+    def __init__(self, group: Group, target: Target, squares: Squares, first: int):
         node = group.product
         assert node is not None
-        self.group, self.node, self.target = group, node, target
-        rows, columns, self.c, self.o, block, self.turned = node.attributes
-        self.block: Block = block
+        self.group, self.node, self.target, self.first = group, node, target, first
+        _, self.c, self.o, self.block = node.attributes
+        block: Block = self.block
+        self.filter = squares
         self.scalar = "double" if node.dtype is dtypes.float64 else "float"
         self.size = node.dtype.itemsize
-        self.images, self.height, self.width, _ = node.shape
-        self.parts = self.c // block.channels
+        self.images = node.shape[0]
+        self.height, self.width = squares.rows.count, squares.columns.count
+        self.parts = self.c // block.channels * squares.parts
         self.blocks = -(-self.o // block.columns)
         self.down, self.across = -(-self.height // 2), -(-self.width // 2)
-        self.rows: Axis = replace(rows, count=2 * self.down)
-        self.columns: Axis = replace(columns, count=2 * self.across)
-        self.line = self.c * block.columns  # elements of the weight for one of the 16 places
-        self.weight = ("scratch", node, 0)
-        one = self.c * 16 * self.size * self.across
-        most = max(1, SQUARES // one, -(-LEAST // self.across))
-        most = min(self.down, most)
-        self.together = -(-self.down // -(-self.down // most))  # rows of squares in a task
+        self.rows: Axis = replace(squares.rows, count=2 * self.down)
+        self.columns: Axis = replace(squares.columns, count=2 * self.across)
+        # elements of the weight for one of the places
+        self.line = squares.channels(self.c) * block.columns
+        one = squares.channels(self.c) * squares.places * self.size
+        most = max(1, LEAST, SQUARES // one)
+        rows = min(self.down, max(1, -(-LEAST // self.across), SQUARES // one // self.across))
+        self.together = -(-self.down // -(-self.down // rows))  # rows of squares in a task
         self.bands = -(-self.down // self.together)
-        self.squares = self.together * self.across
-        tasks = self.images * self.bands
+        self.several = 1
+        if self.bands == 1:
+            several = min(max(1, most // (self.down * self.across)), self.images)
+            self.several = -(-self.images // -(-self.images // several))
+        self.units = -(-self.images // self.several)
+        self.high = self.several * self.together  # rows of squares, of all images
+        self.squares = self.high * self.across
+        tasks = self.units * self.bands
         self.shares = min(self.blocks, -(-FEW_TASKS // tasks))
         self.tasks = tasks * self.shares
         most = max(1, (target.vector_registers - 1 - block.vectors) // block.vectors)
         count = -(-self.squares // min(most, 14))
         short, longer = divmod(self.squares, count)
         self.widths = [(short + 1, longer, 0), (short, count - longer, longer * (short + 1))]
-
-    # ---- the weight
-
-    def weight_kernel(self) -> Kernel:
-        """[block, place, channel, column] of the transformed weight."""
-        b = self.b = Emitter(self.target.function_attributes)
-        block, scalar, lanes = self.block, self.scalar, self.block.lanes
-        w = base_of(self.node.inputs[1])
-        source, result = b.buffer(0), b.buffer(1)
-        per_result, per_channel = (9, self.o * 9) if self.turned else (self.c * 9, 9)
-        units = self.blocks * self.c
-        tasks = max(1, min(32, units // 64))
-        index = b.constants(vector("i64", lanes), [i * per_result for i in range(lanes)])
-        half = b.const(vector(scalar, lanes), 0.5)
-        with share(b, b.task if tasks > 1 else 0, tasks, units) as unit:
-            number, channel = b.idiv(unit, self.c), b.imod(unit, self.c)
-            for v in range(block.vectors):
-                column = b.iadd(b.imul(number, block.columns), v * lanes)
-                mask = None
-                if self.o % block.columns:
-                    mask = b.tail_mask(positive_left(b, self.o, column), lanes)
-                at = b.iadd(b.imul(column, per_result), b.imul(channel, per_channel))
-                taps = []
-                for t in range(9):
-                    place = b.pointer(source, b.iadd(at, 8 - t if self.turned else t), scalar)
-                    taps.append(b.gather(place, index, scalar, mask))
-
-                def spread(x: list[Operand]) -> list[Operand]:
-                    ends = b.fadd(x[0], x[2])
-                    plus, minus = b.fadd(ends, x[1]), b.fsub(ends, x[1])
-                    return [x[0], b.fmul(plus, half), b.fmul(minus, half), x[2]]
-
-                lines = [spread(taps[3 * i : 3 * i + 3]) for i in range(3)]
-                square = [spread([line[j] for line in lines]) for j in range(4)]  # [j][i]
-                to = b.iadd(b.imul(number, 16 * self.line), b.imul(channel, block.columns))
-                for i in range(4):
-                    for j in range(4):
-                        own = b.iadd(to, (4 * i + j) * self.line + v * lanes)
-                        b.store(square[j][i], b.pointer(result, own, scalar), self.size * lanes)
-        size = self.blocks * 16 * self.line * self.size
-        return Kernel(
-            "winograd_weight", b.module(), tasks, [w, self.weight],
-            scratch=((self.weight, size),),
-        )  # fmt: skip
-
-    # ---- the convolution
 
     def kernel(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
@@ -126,10 +154,11 @@ class Winograd:
                 keys.append(key)
             return keys.index(key)
 
-        block, scalar = self.block, self.scalar
+        block, scalar, squares = self.block, self.scalar, self.filter
+        places = squares.places
         self.epilogue = Epilogue(self.group, slot, self.node.shape[:2])
         source = b.buffer(slot(base_of(self.node.inputs[0])))
-        weight = b.buffer(slot(self.weight))
+        weight = b.buffer(slot(base_of(self.node.inputs[1])))
         for key in self.epilogue.prepare(self.target):
             slot(key)
         self.image = Image(
@@ -137,36 +166,54 @@ class Winograd:
         )
         # the transformed squares: [place][part][square][channel]; the products: [place][square]
         self.part = self.squares * block.channels
-        self.squared = b.stack(scalar, 16 * self.parts * self.part)
-        self.products = b.stack(scalar, 16 * self.squares * block.columns)
+        self.squared = b.stack(scalar, places * self.parts * self.part)
+        self.products = b.stack(scalar, places * self.squares * block.columns)
         self.area = b.stack(scalar, 4 * block.columns)
         task = b.task if self.tasks > 1 else 0
         number = b.imod(task, self.shares)
         task = b.idiv(task, self.shares)
-        band, image = b.imod(task, self.bands), b.idiv(task, self.bands)
+        band, unit = b.imod(task, self.bands), b.idiv(task, self.bands)
+        image = b.imul(unit, self.several)
+        several: Int = self.several
+        if self.images % self.several:
+            several = b.imin(self.several, b.isub(self.images, image))
         first = b.imul(band, self.together)
         high: Int = self.down
         if self.bands > 1:
             high = b.imin(self.together, b.isub(self.down, first))
-        with b.loop(0, self.parts) as part:
-            self.image.copy(source, image, b.imul(first, 2), 1, part, self.c, 0)
-            to = b.pointer(self.squared, b.imul(part, self.part), scalar)
-            transform(
-                b, self.image, self.together, self.across, block, scalar, to,
-                self.parts * self.part,
-            )  # fmt: skip
+        with b.loop(0, several) as i:
+            square = b.imul(b.imul(i, self.together), self.across)
+            with b.loop(0, self.c // block.channels) as own:
+                self.image.copy(source, b.iadd(image, i), b.imul(first, 2), 1, own, self.c, 0)
+                part = b.iadd(b.imul(own, squares.parts * self.part),
+                              b.imul(square, block.channels))  # fmt: skip
+                corners = [
+                    (self.image.at(i, j), p * self.part)
+                    for p, (i, j) in enumerate(squares.parities)
+                ]
+                transform(
+                    b, self.image, squares, self.together, self.across,
+                    b.pointer(self.squared, part, scalar), self.parts * self.part, corners,
+                )  # fmt: skip
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
         end = b.idiv(b.imul(b.iadd(number, 1), self.blocks), self.shares)
         with b.loop(begin, end) as i:
-            at = b.pointer(weight, b.imul(i, 16 * self.line), scalar)
-            with b.loop(0, 16) as place:
+            at = b.pointer(weight, b.iadd(b.imul(i, places * self.line), self.first), scalar)
+            with b.loop(0, places) as place:
                 self._multiply(at, place)
-            with b.loop(0, high) as r:
-                with b.loop(0, self.across) as c:
-                    self._results(image, r, first, c, b.imul(i, block.columns))
-        flops = 2.0 * 9 * self.images * self.height * self.width * self.c * self.o
+            with b.loop(0, several) as own:
+                line = b.imul(own, self.together)
+                with b.loop(0, high) as r:
+                    with b.loop(0, self.across) as c:
+                        square = b.iadd(b.imul(b.iadd(line, r), self.across), c)
+                        self._results(
+                            b.iadd(image, own), square, b.iadd(first, r), c,
+                            b.imul(i, block.columns),
+                        )  # fmt: skip
+        taps = self.rows.taps * self.columns.taps
+        flops = 2.0 * taps * self.images * self.height * self.width * self.c * self.o
         return Kernel(
-            f"winograd_{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops
+            f"winograd_{taps}x{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops
         )
 
     def _multiply(self, weight: Operand, place: Int) -> None:
@@ -212,33 +259,29 @@ class Winograd:
                     p = b.iadd(b.imul(square, block.columns), s * lanes)
                     b.store(value, b.pointer(to, p, scalar), self.size * lanes)
 
-    def _results(self, image: Int, row: Int, first: Int, column: Int, channel: Int) -> None:
+    def _results(self, image: Int, square: Int, row: Int, column: Int, channel: Int) -> None:
         """The 2x2 results of a square, handed to the epilogue."""
         b, block, scalar = self.b, self.block, self.scalar
         lanes = block.lanes
         type = vector(scalar, lanes)
-        square = b.iadd(b.imul(row, self.across), column)
-
-        def folded(x: list[Operand]) -> list[Operand]:
-            return [b.fadd(b.fadd(x[0], x[1]), x[2]), b.fsub(b.fsub(x[1], x[2]), x[3])]
-
+        side = self.filter.columns.side
         for v in range(block.vectors):
             lines = []
-            for i in range(4):
+            for i in range(self.filter.rows.side):
                 line = []
-                for j in range(4):
+                for j in range(side):
                     at = b.iadd(
                         b.imul(square, block.columns),
-                        (4 * i + j) * self.squares * block.columns + v * lanes,
+                        (side * i + j) * self.squares * block.columns + v * lanes,
                     )
                     pointer = b.pointer(self.products, at, scalar)
                     line.append(b.load(pointer, type, self.size * lanes))
-                lines.append(folded(line))
-            for j in range(2):
-                for i, value in enumerate(folded([line[j] for line in lines])):
-                    own = (2 * i + j) * block.columns + v * lanes
-                    b.store(value, b.pointer(self.area, own, scalar), self.size * lanes)
-        y: Int = b.imul(b.iadd(first, row), 2)
+                lines.append(line)
+            found = filtering.both(b, lines, filtering.result)
+            for number, value in enumerate(found):
+                own = number * block.columns + v * lanes
+                b.store(value, b.pointer(self.area, own, scalar), self.size * lanes)
+        y: Int = b.imul(row, 2)
         x: Int = b.imul(column, 2)
         high: Int = 2 if self.height % 2 == 0 else b.imin(2, b.isub(self.height, y))
         wide: Int = 2 if self.width % 2 == 0 else b.imin(2, b.isub(self.width, x))
@@ -249,9 +292,13 @@ class Winograd:
                     place = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(place, type, self.size * lanes)
                     self._call(
-                        value, (image, b.iadd(y, down)), b.iadd(x, across),
+                        value, (image, self._place(self.rows, b.iadd(y, down))),
+                        self._place(self.columns, b.iadd(x, across)),
                         b.iadd(channel, v * lanes),
                     )  # fmt: skip
+
+    def _place(self, axis: Axis, number: Int) -> Int:
+        return self.b.iadd(self.b.imul(number, axis.step), axis.first)
 
     def _call(self, value: Operand, batch: tuple[Int, ...], place: Int, column: Int) -> None:
         """The epilogue for a vector that may pass the last channel."""
@@ -276,31 +323,34 @@ class Winograd:
 
 
 def transform(
-    b: Emitter, image: Image, high: Int, across: int, block: Block, scalar: str, to: Operand,
-    step: int,
+    b: Emitter, image: Image, squares: Squares, high: Int, across: int, to: Operand, step: int,
+    corners: Sequence[tuple[Int, Int]],
 ) -> None:  # fmt: skip
-    """All squares of an image, ``B' d B``: one after the other, the 16 places ``step`` apart."""
+    """All squares of an image, ``B' d B``: one after the other, the places ``step`` apart.
+
+    ``corners``: where the first square begins in the image, and where its places go; one for each
+    parity.
+    """
+    block, scalar = image.block, image.scalar
     type = vector(scalar, block.lanes)
-
-    def turned(x: list[Operand]) -> list[Operand]:
-        return [b.fsub(x[0], x[2]), b.fadd(x[1], x[2]), b.fsub(x[2], x[1]), b.fsub(x[1], x[3])]
-
+    rows, columns = squares.rows, squares.columns
+    down, right = rows.stride * image.row_size, columns.stride * block.channels
     with b.loop(0, high) as r:
         with b.loop(0, across) as c:
-            corner = b.iadd(b.imul(r, 2 * image.row_size), b.imul(c, 2 * block.channels))
+            corner = b.iadd(b.imul(r, 2 * down), b.imul(c, 2 * right))
             square = b.imul(b.iadd(b.imul(r, across), c), block.channels)
-            for v in range(0, block.channels, block.lanes):
-                lines = []
-                for i in range(4):
-                    line = []
-                    for j in range(4):
-                        at = b.iadd(corner, i * image.row_size + j * block.channels + v)
-                        line.append(b.load(b.pointer(image.memory, at, scalar), type))
-                    lines.append(turned(line))
-                for j in range(4):
-                    for i, value in enumerate(turned([line[j] for line in lines])):
-                        at = b.iadd(square, (4 * i + j) * step + v)
-                        b.store(value, b.pointer(to, at, scalar))
+            for first, result in corners:
+                source = b.pointer(image.memory, b.iadd(corner, first), scalar)
+                place = b.pointer(to, b.iadd(square, result), scalar)
+                for v in range(0, block.channels, block.lanes):
+                    lines = [
+                        [b.load(b.pointer(source, i * down + j * right + v, scalar), type)
+                         for j in range(columns.side)]
+                        for i in range(rows.side)
+                    ]  # fmt: skip
+                    found = filtering.both(b, lines, filtering.image)
+                    for number, value in enumerate(found):
+                        b.store(value, b.pointer(place, number * step + v, scalar))
 
 
-__all__ = ["kernels", "transform"]
+__all__ = ["kernels", "transform", "weight_kernels"]

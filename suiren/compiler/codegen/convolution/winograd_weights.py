@@ -1,10 +1,10 @@
-"""The gradient of a 3x3 convolution by its weight, by the transpose of Winograd's algorithm.
+"""The gradient of a convolution by its weight, by the transpose of Winograd's algorithm.
 
 With the result written as ``A' [(G w G') * (B' d B)] A`` for each square d of the image, the
 weight's gradient is ``G' [sum over squares of (A y A') * (B' d B)] G``, y being 2x2 places of the
-result's gradient: at each of 16 places a matrix product over squares. As in ``weights`` the batch
-is shared out in parts, and units of squares stay in the second-level cache while all tiles go over
-them.
+result's gradient: at each place of the squares a matrix product over all of them. With strides the
+image's parities are more channels, as in ``winograd``. As in ``weights`` the batch is shared out in
+parts, and units of squares stay in the second-level cache while all tiles go over them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from dataclasses import replace
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen.convolution import filtering
 from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, steps
 from suiren.compiler.codegen.convolution.winograd import transform
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
-from suiren.compiler.convolution import Axis, Block
+from suiren.compiler.convolution import Axis, Block, Squares
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16
-MOST_SQUARES = 112  # in a unit
-UNIT = 320 * 1024  # bytes of transformed squares of the image in a unit
+MOST_SQUARES = 256  # in a unit
+UNIT = 512 * 1024  # bytes of transformed squares of image and gradient in a unit
 
 
 class Sums:
@@ -43,13 +44,18 @@ class Sums:
         self.down, self.across = -(-self.height // 2), -(-self.width // 2)
         self.rows: Axis = replace(rows, count=2 * self.down)
         self.columns: Axis = replace(columns, count=2 * self.across)
-        self.blocks = self.c // block.channels
+        self.filter = squares = Squares(rows, columns)
+        self.places = squares.places
+        # blocks of channels, each with the parities of the places
+        self.blocks = self.c // block.channels * squares.parts
         self.shares = min(max(1, self.blocks // 2), -(-TASKS // self.parts))
         self.own = -(-self.blocks // self.shares)
         self.tasks = self.parts * self.shares
         self.partial = ("scratch", node, 0)
-        self.one = 16 * block.channels * self.o  # sums of a block of channels: [place, channel, o]
-        most = min(MOST_SQUARES, UNIT // (self.own * 16 * block.channels * self.size))
+        # sums of a block of channels: [place, channel, o]
+        self.one = self.places * block.channels * self.o
+        most = self.places * (self.own * block.channels + block.columns) * self.size
+        most = min(MOST_SQUARES, UNIT // most)
         together = max(1, min(self.down, most // self.across))
         self.together = -(-self.down // -(-self.down // together))
         self.bands = -(-self.down // self.together)
@@ -71,7 +77,7 @@ class Sums:
     def _sums(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
-        block, scalar = self.block, self.scalar
+        block, scalar, squares = self.block, self.scalar, self.filter
         keys: list[Any] = []
         grad, x = (base_of(operand) for operand in self.node.inputs)
         for key in (grad, x, self.partial):
@@ -83,9 +89,10 @@ class Sums:
             b, self.rows, self.columns, block, self.c, scalar, self.size, 2 * self.together, 1
         )
         self.part = self.squares * block.channels
-        self.squared = b.stack(scalar, 16 * self.own * self.part)  # [place][part][square][channel]
+        # [place][part][square][channel] and [place][square][column]
+        self.squared = b.stack(scalar, self.places * self.own * self.part)
         self.line = self.squares * block.columns
-        self.turned = b.stack(scalar, 16 * self.line)  # [place][square][column]
+        self.turned = b.stack(scalar, self.places * self.line)
         task = b.task if self.tasks > 1 else 0
         number, part = b.imod(task, self.shares), b.idiv(task, self.shares)
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
@@ -109,13 +116,21 @@ class Sums:
             with b.loop(0, several) as i:
                 at = b.imul(b.imul(i, high), self.across)
                 with b.loop(0, own) as p:
-                    self.image.copy(
-                        source, b.iadd(image, i), b.imul(first, 2), 1, b.iadd(begin, p), self.c, 0
-                    )
+                    one = b.iadd(begin, p)
+                    channels, parity = b.idiv(one, squares.parts), b.imod(one, squares.parts)
+                    new = b.binary("or", b.icmp("eq", b.int(p), b.int(0)),
+                                   b.icmp("eq", b.int(parity), b.int(0)))  # fmt: skip
+                    with b.when(new):
+                        self.image.copy(
+                            source, b.iadd(image, i), b.imul(first, 2), 1, channels, self.c, 0
+                        )
                     place = b.iadd(b.imul(p, self.part), b.imul(at, block.channels))
+                    across = self.columns.stride
+                    corner = self.image.at(b.idiv(parity, across), b.imod(parity, across))
                     transform(
-                        b, self.image, high, self.across, block, scalar,
+                        b, self.image, squares, high, self.across,
                         b.pointer(self.squared, place, scalar), self.own * self.part,
+                        [(corner, 0)],
                     )  # fmt: skip
             lines = b.imul(several, high)
             with b.loop(0, -(-self.o // block.columns)) as j:
@@ -123,12 +138,13 @@ class Sums:
                 with b.loop(0, several) as i:
                     self._turn(b.iadd(image, i), first, high, b.imul(i, high), column)
                 with b.loop(0, own) as p:
-                    with b.loop(0, 16) as place:
+                    with b.loop(0, self.places) as place:
                         self._tiles(to, p, place, column, lines)
-        flops = 2.0 * 9 * self.images * self.height * self.width * self.c * self.o
+        taps = self.rows.taps * self.columns.taps
+        flops = 2.0 * taps * self.images * self.height * self.width * self.c * self.o
         size = self.parts * self.blocks * self.one * self.size
         return Kernel(
-            f"correlate_squares_{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops,
+            f"correlate_squares_{taps}x{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops,
             scratch=((self.partial, size),),
         )  # fmt: skip
 
@@ -139,12 +155,9 @@ class Sums:
         return self.b.tail_mask(positive_left(self.b, self.o, at), self.block.lanes)
 
     def _turn(self, image: Int, first: Int, high: Int, line: Int, column: Int) -> None:
-        """2x2 places of the gradient as 4x4: A y A'."""
+        """2x2 places of the gradient as squares: A y A'."""
         b, block, scalar = self.b, self.block, self.scalar
         type = vector(scalar, block.lanes)
-
-        def spread(x: list[Operand]) -> list[Operand]:
-            return [x[0], b.fadd(x[0], x[1]), b.fsub(x[0], x[1]), b.fneg(x[1])]
 
         with b.loop(0, high) as r:
             with b.loop(0, self.across) as c:
@@ -152,21 +165,22 @@ class Sums:
                 square = b.iadd(b.imul(b.iadd(line, r), self.across), c)
                 for v in range(block.vectors):
                     mask = self._mask(column, v)
-                    lines = []
-                    for i in (0, 1):
-                        pair = []
-                        for j in (0, 1):
-                            pair.append(self._read(image, b.iadd(y, i), b.iadd(x, j),
-                                                   b.iadd(column, v * block.lanes), type, mask))
-                        lines.append(spread(pair))
-                    for j in range(4):
-                        for i, value in enumerate(spread([pair[j] for pair in lines])):
-                            at = b.iadd(
-                                b.imul(square, block.columns),
-                                (4 * i + j) * self.line + v * block.lanes,
-                            )
-                            pointer = b.pointer(self.turned, at, scalar)
-                            b.store(value, pointer, self.size * block.lanes)
+                    pairs = [
+                        [self._read(image, b.iadd(y, i), b.iadd(x, j),
+                                    b.iadd(column, v * block.lanes), type, mask)
+                         for j in (0, 1)]
+                        for i in (0, 1)
+                    ]  # fmt: skip
+                    found = filtering.both(
+                        b, pairs, filtering.gradient(self.filter.columns.side),
+                        filtering.gradient(self.filter.rows.side),
+                    )  # fmt: skip
+                    for place, value in enumerate(found):
+                        at = b.iadd(
+                            b.imul(square, block.columns), place * self.line + v * block.lanes
+                        )
+                        pointer = b.pointer(self.turned, at, scalar)
+                        b.store(value, pointer, self.size * block.lanes)
 
     def _read(
         self, image: Int, y: Int, x: Int, column: Int, type: str, mask: Operand | None
@@ -263,28 +277,29 @@ class Sums:
         type = vector(scalar, lanes)
         source, result = b.buffer(0), b.buffer(1)
         across = -(-self.o // lanes)
-        units = self.blocks * across
+        units = self.blocks // self.filter.parts * across
         part = self.blocks * self.one
         tasks = max(1, min(16, units, part * self.parts // 50_000))
-        area = b.stack(scalar, block.channels * 9 * lanes)
-        half = b.const(type, 0.5)
-
-        def folded(x: list[Operand]) -> list[Operand]:
-            plus = b.fmul(b.fadd(x[1], x[2]), half)
-            return [b.fadd(x[0], plus), b.fmul(b.fsub(x[1], x[2]), half), b.fadd(plus, x[3])]
+        squares = self.filter
+        taps = squares.rows.taps * squares.columns.taps
+        area = b.stack(scalar, block.channels * taps * lanes)
+        sides = squares.rows.side, squares.columns.side
 
         with share(b, b.task if tasks > 1 else 0, tasks, units) as unit:
             number, first = b.idiv(unit, across), b.imul(b.imod(unit, across), lanes)
             mask = None
             if self.o % lanes:
                 mask = b.tail_mask(positive_left(b, self.o, first), lanes)
-            with b.loop(0, block.channels) as c:
-                at = b.iadd(b.imul(number, self.one), b.iadd(b.imul(c, self.o), first))
+            with b.loop(0, block.channels * squares.parts) as one:
+                c, parity = b.imod(one, block.channels), b.idiv(one, block.channels)
+                at = b.iadd(b.imul(number, squares.parts), parity)
+                at = b.iadd(b.imul(at, self.one), b.iadd(b.imul(c, self.o), first))
                 start = b.pointer(source, at, scalar)
 
                 def read(at: Operand, mask: Operand | None = mask) -> list[Operand]:
                     pointers = [
-                        b.pointer(at, p * block.channels * self.o, scalar) for p in range(16)
+                        b.pointer(at, p * block.channels * self.o, scalar)
+                        for p in range(self.places)
                     ]
                     if mask is None:
                         return [b.load(p, type) for p in pointers]
@@ -297,20 +312,27 @@ class Sums:
                 sums = read(start)
                 if self.parts > 1:
                     sums = repeat(b, self.parts - 1, [*sums, start], more)[:-1]
-                lines = [folded(sums[4 * i : 4 * i + 4]) for i in range(4)]
-                for j in range(3):
-                    for i, value in enumerate(folded([line[j] for line in lines])):
-                        at = b.iadd(b.imul(c, 9 * lanes), (3 * i + j) * lanes)
-                        b.store(value, b.pointer(area, at, scalar))
-            row = b.iadd(b.imul(first, self.c * 9), b.imul(number, block.channels * 9))
+                lines = [sums[sides[1] * i : sides[1] * (i + 1)] for i in range(sides[0])]
+                found = filtering.both(b, lines, filtering.weight_gradient)
+                y = b.idiv(parity, squares.columns.stride)
+                x = b.imod(parity, squares.columns.stride)
+                tap = b.iadd(b.iadd(b.imul(c, taps), b.imul(y, squares.columns.taps)), x)
+                to = b.pointer(area, b.imul(tap, lanes), scalar)
+                for i in range(sides[0] - 1):
+                    for j in range(sides[1] - 1):
+                        line = i * squares.rows.stride * squares.columns.taps
+                        own = (line + j * squares.columns.stride) * lanes
+                        value = found[i * (sides[1] - 1) + j]
+                        b.store(value, b.pointer(to, own, scalar))
+            row = b.iadd(b.imul(first, self.c * taps), b.imul(number, block.channels * taps))
             to = b.pointer(result, row, scalar)
-            with b.loop(0, block.channels * 9, lanes) as at:
+            with b.loop(0, block.channels * taps, lanes) as at:
                 square = [
                     b.load(b.pointer(area, b.imul(b.iadd(at, u), lanes), scalar), type)
                     for u in range(lanes)
                 ]
                 for r, value in enumerate(transposed(b, square)):
-                    place = b.pointer(to, b.iadd(at, r * self.c * 9), scalar)
+                    place = b.pointer(to, b.iadd(at, r * self.c * taps), scalar)
                     if self.o % lanes == 0 or r == 0:
                         b.store(value, place)
                         continue
