@@ -25,7 +25,7 @@ from math import gcd
 from typing import Any
 
 from suiren.compiler.graph import Graph, Node
-from suiren.compiler.images import interleaved, shifted, spread
+from suiren.compiler.images import fitted, interleaved, shifted, spread
 from suiren.compiler.target import Target
 
 PARTS = 16  # of the batch, each with a sum of its own
@@ -217,12 +217,7 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     rows, columns = forward_axes(x, node, w, node.attributes)
     if c == 1 and o == groups:
         return _depthwise(g, x, w, rows, columns)
-    block = _block(c, o // groups, x.dtype, target)
-    if groups == 1 and _suits_winograd([Squares(rows, columns)], n, block, c, o, target):
-        return _winograd(g, x, w, [Squares(rows, columns)], c, o, block, False, node.shape)
-    numbers = ((rows,), (columns,), groups, c, o // groups, block)
-    packed = _packed(g, w, groups, block)
-    return g.make("convolve", (x, packed), numbers, node.shape, x.dtype)
+    return _convolved(g, x, w, node.shape, (rows, columns), target, groups)
 
 
 def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) -> Node:
@@ -246,6 +241,8 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
         parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
         return interleaved(g, parts, (h, width), 1)
     block = _block(o // groups, c, grad.dtype, target)
+    if groups == 1 and _few(c, rows, columns, target.lanes(grad.dtype.itemsize)):
+        return _phases_as_channels(g, grad, w, node, rows, columns, target)
     phases = [Squares(row, column) for row in rows for column in columns]
     if groups == 1 and _suits_winograd(phases, n, block, o, c, target):
         return _winograd(g, grad, w, phases, o, c, block, True, node.shape)
@@ -255,6 +252,68 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
     numbers = (rows, columns, groups, o // groups, c, block)
     packed = _packed(g, own, groups, block)
     return g.make("convolve", (grad, packed), numbers, node.shape, grad.dtype)
+
+
+def _few(channels: int, rows: Sequence[Axis], columns: Sequence[Axis], lanes: int) -> bool:
+    """Whether all phases are had for less as channels of one result, most taps being zero.
+
+    A phase of few channels leaves most lanes of a vector empty.
+    """
+    count = len(rows) * len(columns)
+    if count == 1 or not all(axis.taps and axis.tap_step == 1 for axis in (*rows, *columns)):
+        return False
+    taps = sum(row.taps * column.taps for row in rows for column in columns)
+    vectors = -(-channels * count // lanes)
+    return vectors * _reach(rows)[1] * _reach(columns)[1] < 0.8 * -(-channels // lanes) * taps
+
+
+def _reach(phases: Sequence[Axis]) -> tuple[int, int]:
+    """The first place that a phase needs for its first result, and how many all need."""
+    first = min(axis.offset for axis in phases)
+    return first, max(axis.offset + axis.taps for axis in phases) - first
+
+
+def _phases_as_channels(
+    g: Graph, grad: Node, w: Node, node: Node, rows: Sequence[Axis], columns: Sequence[Axis],
+    target: Target,
+) -> Node:  # fmt: skip
+    """An input gradient as one convolution without strides, its phases laid out afterwards."""
+    o, c = w.shape[:2]
+    n, high, wide = node.shape[0], rows[0].count, columns[0].count
+    flipped = g.permute(_flipped(g, w), (1, 0, 2, 3))
+    parts = []
+    for row in rows:
+        for column in columns:
+            ranges, sides = [(0, c, 1), (0, o, 1)], [(0, 0), (0, 0)]
+            for axis, phases in ((row, rows), (column, columns)):
+                first, count = _reach(phases)
+                before = axis.offset - first
+                ranges.append((axis.weight_first, axis.taps, axis.weight_step))
+                sides.append((before, count - before - axis.taps))
+            parts.append(g.pad(g.slice(flipped, ranges), sides))
+    whole = g.concat(parts, 0)
+    axes = [
+        Axis(phases[0].size, phases[0].count, 1, _reach(phases)[1], _reach(phases)[0], 1)
+        for phases in (rows, columns)
+    ]
+    across = (len(rows), len(columns))
+    found = _convolved(g, grad, whole, (n, high, wide, len(parts) * c), axes, target)
+    found = g.permute(g.reshape(found, (n, high, wide, *across, c)), (0, 1, 3, 2, 4, 5))
+    return fitted(g, g.reshape(found, (n, high * across[0], wide * across[1], c)), node.shape)
+
+
+def _convolved(
+    g: Graph, x: Node, w: Node, shape: tuple[int, ...], axes: Sequence[Axis], target: Target,
+    groups: int = 1,
+) -> Node:  # fmt: skip
+    """A convolution with one phase."""
+    o, c = w.shape[:2]
+    block = _block(c, o // groups, x.dtype, target)
+    squares = Squares(*axes)
+    if groups == 1 and _suits_winograd([squares], shape[0], block, c, o, target):
+        return _winograd(g, x, w, [squares], c, o, block, False, shape)
+    numbers = ((axes[0],), (axes[1],), groups, c, o // groups, block)
+    return g.make("convolve", (x, _packed(g, w, groups, block)), numbers, shape, x.dtype)
 
 
 def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -> Node:
@@ -288,8 +347,10 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     squares = groups == 1 and o <= MOST_CHANNELS
     squares = squares and _suits_winograd([form], n, block, c, o, target)
     if squares:
-        parts = form.places * form.channels(c) * o * x.dtype.itemsize
-        parts = max(1, min(PARTS, SQUARE_BYTES // parts, n * oh))
+        # blocks of channels are shared out too, two together; parts make up for the rest
+        one = form.places * form.channels(c) * o * x.dtype.itemsize
+        shares = max(1, form.channels(c) // block.channels // 2)
+        parts = max(1, min(-(-PARTS // shares), SQUARE_BYTES // one, n * oh))
     else:
         parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
     numbers = (rows, columns, groups, c, own, block, parts, squares)
@@ -312,7 +373,7 @@ def _suits_winograd(
         c % block.channels == 0
         and block.channels % block.lanes == 0
         and all(s.channels(c) * s.places <= MOST_IN_SQUARE for s in phases)
-        and o >= 16
+        and o >= 12
         and 1.3 * work <= sum(squares.direct_work for squares in phases)
         and images * phases[0].rows.count * phases[0].columns.count >= 36
         and target.fma

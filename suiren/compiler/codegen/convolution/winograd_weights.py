@@ -26,7 +26,7 @@ from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16
-MOST_SQUARES = 256  # in a unit
+MOST_SQUARES = 160  # in a unit
 UNIT = 512 * 1024  # bytes of transformed squares of image and gradient in a unit
 
 
@@ -137,8 +137,8 @@ class Sums:
                 column = b.imul(j, block.columns)
                 with b.loop(0, several) as i:
                     self._turn(b.iadd(image, i), first, high, b.imul(i, high), column)
-                with b.loop(0, own) as p:
-                    with b.loop(0, self.places) as place:
+                with b.loop(0, self.places) as place:
+                    with b.loop(0, own) as p:
                         self._tiles(to, p, place, column, lines)
         taps = self.rows.taps * self.columns.taps
         flops = 2.0 * taps * self.images * self.height * self.width * self.c * self.o
