@@ -347,9 +347,9 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
     squares = groups == 1 and o <= MOST_CHANNELS
     squares = squares and _suits_winograd([form], n, block, c, o, target)
     if squares:
-        # blocks of channels are shared out too, two together; parts make up for the rest
+        # blocks of channels are shared out too, four together; parts make up for the rest
         one = form.places * form.channels(c) * o * x.dtype.itemsize
-        shares = max(1, form.channels(c) // block.channels // 2)
+        shares = max(1, form.channels(c) // block.channels // 4)
         parts = max(1, min(-(-PARTS // shares), SQUARE_BYTES // one, n * oh))
     else:
         parts = max(1, min(PARTS, PART_BYTES // size, n * oh))

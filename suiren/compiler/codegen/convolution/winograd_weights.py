@@ -26,7 +26,7 @@ from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16
-MOST_SQUARES = 160  # in a unit
+MOST_SQUARES = 112  # in a unit
 UNIT = 512 * 1024  # bytes of transformed squares of image and gradient in a unit
 
 
@@ -48,7 +48,7 @@ class Sums:
         self.places = squares.places
         # blocks of channels, each with the parities of the places
         self.blocks = self.c // block.channels * squares.parts
-        self.shares = min(max(1, self.blocks // 2), -(-TASKS // self.parts))
+        self.shares = min(max(1, self.blocks // 4), -(-TASKS // self.parts))
         self.own = -(-self.blocks // self.shares)
         self.tasks = self.parts * self.shares
         self.partial = ("scratch", node, 0)
