@@ -263,7 +263,7 @@ class Fusion:
         groups = {self.group_of[n] for n in needed if n.op not in OWN_STEP}
         found = sorted(groups, key=lambda g: -g.number)
         size = root.inputs[0].numel if root.op == "reduce" else root.numel
-        for leaf in self._leaves(root):
+        for leaf in sorted(self._leaves(root), key=lambda node: node.index):
             if leaf.numel * 2 >= size and leaf.numel > 256:
                 for group in self.readers.get(leaf, ())[-3:]:
                     if group not in groups:
