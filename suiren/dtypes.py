@@ -78,7 +78,7 @@ class dtype:
         return f"torch.{self.name}"
 
     def __reduce__(self):
-        return (_by_name, (self.name,))
+        return (by_name, (self.name,))
 
     def __deepcopy__(self, memo) -> dtype:
         return self
@@ -117,7 +117,8 @@ PYTHON_NUMBERS = {
 }
 
 
-def _by_name(name: str) -> dtype:
+def by_name(name: str) -> dtype:
+    """The dtype that is called so."""
     return _NAMES[name]
 
 

@@ -57,7 +57,7 @@ class Operator:
     __slots__ = (
         "name", "arguments", "attributes", "infer", "evaluate", "formulas", "backward", "plans",
         "consumes", "widen", "results", "view", "write", "node_name", "node_name_of", "_savings",
-        "doc", "differentiable", "decompose", "kinds",
+        "doc", "differentiable", "decompose", "kinds", "module",
     )  # fmt: skip
 
     def __init__(self, name: str, definition: type, options: dict[str, Any]):
@@ -65,6 +65,7 @@ class Operator:
             return getattr(definition, key, default)
 
         self.name = name
+        self.module = definition.__module__  # where it is defined
         self.doc = definition.__doc__ or ""
         self.infer = own("infer")
         self.evaluate = own("evaluate")

@@ -758,7 +758,7 @@ def main(arguments: list[str]) -> None:
                 entries += len(native.graph.nodes)
                 for segment in native.segments:
                     if not isinstance(segment, tuple):
-                        host[segment.attributes[0].name] += 1
+                        host[segment.operator.name] += 1
         del programs
         if seed % 500 == 499:
             print(f"... {seed + 1}", flush=True)

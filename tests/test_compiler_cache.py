@@ -45,7 +45,7 @@ def call(kernel, start=0):
 def cache(tmp_path, monkeypatch):
     """A disk cache in a fresh folder, which machine_code uses during the test."""
     cache = DiskCache(str(tmp_path / "kernels"))
-    monkeypatch.setattr(machine_code, "disk_cache", lambda: cache)
+    monkeypatch.setattr(disk_cache, "of_process", lambda: cache)
     return cache
 
 

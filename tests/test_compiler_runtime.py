@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from suiren.compiler import target
+from suiren.compiler import disk_cache, target
 
 if not target.available():
     pytest.skip(target.unavailable(), allow_module_level=True)
@@ -101,9 +101,8 @@ class Program:
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / "kernels"
-    monkeypatch.setattr(
-        machine_code, "disk_cache", lambda: machine_code.DiskCache(str(folder))
-    )
+    cache = disk_cache.DiskCache(str(folder))
+    monkeypatch.setattr(disk_cache, "of_process", lambda: cache)
 
 
 @pytest.fixture(params=[1, 2, 3, 8])

@@ -40,16 +40,15 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
         raise
     for number, (a, b) in enumerate(zip(found, expected, strict=True)):
         problem = difference(a, b, size)
-        node = program.native.graph.outputs[number]
         if problem and b.dtype.name in TOLERANCE:
-            kind = _coarsest(node)
+            kind = _coarsest(program.native.graph.outputs[number])
             problem = difference(a, b, size, kind)
             if problem and _is_unsteady(program, given, number, kind, a, b):
                 problem = ""
         if problem:
             raise AssertionError(
-                f"compiled and interpreted differ in result {number} ({node}): {problem}\n"
-                f"{program.native.graph}"
+                f"compiled and interpreted differ in result {number} "
+                f"({program.native.graph.outputs[number]}): {problem}\n{program.native.graph}"
             )
     return found, interrupt
 

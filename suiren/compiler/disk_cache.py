@@ -1,9 +1,10 @@
-"""Compiled code kept on disk between processes: one small file for each kernel.
+"""What the compiler made, kept on disk between processes: one file for each program and kernel.
 
-Below ``machine_code.py``, which gives each kernel a digest of everything that its code depends on
-(text, target, versions); the digest is the file's name. Files are written beside and renamed, hold
-a checksum, and are read as if anybody might have cut them short: what does not check is dropped.
-The cache is a convenience: whatever goes wrong with it is logged once and otherwise ignored.
+Below everything that compiles. Whoever keeps something gives it a digest of everything that it
+depends on (text, target, versions); the digest is the file's name. Files are written beside and
+renamed, hold a checksum, and are read as if anybody might have cut them short: what does not check
+is dropped. The cache is a convenience: whatever goes wrong with it is logged once and otherwise
+ignored.
 
 ``SUIREN_CACHE_DIR`` names the folder (default: the platform's folder for caches) and
 ``SUIREN_CACHE=0`` switches the cache off. The total size is bounded; the files that were used least
@@ -13,13 +14,14 @@ recently go first.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
 import sys
 import time
 
-MAGIC = b"suiren kernel 1\n"
+MAGIC = b"suiren cached 2\n"
 MAX_BYTES = 256 * 1024 * 1024
 # The folder's size is added up at the first write and then after this many.
 WRITES_BETWEEN_CHECKS = 256
@@ -45,6 +47,12 @@ def default_folder() -> str | None:
         return os.path.join(home, "Library", "Caches", "suiren", "kernels")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     return os.path.join(base, "suiren", "kernels")
+
+
+@functools.cache
+def of_process() -> DiskCache:
+    """The cache of this process, by its environment."""
+    return DiskCache(default_folder())
 
 
 class DiskCache:

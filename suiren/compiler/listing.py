@@ -3,7 +3,8 @@
 Each name is one stage, printed to the standard error when a program is compiled: the recorded
 operations, the graph they became, its kernels as loop nests, their LLVM IR, their assembly.
 ``set_log`` does the same as the environment variable. ``suiren.explain`` prints with the same
-functions, and adds what things cost.
+functions, and adds what things cost. It is imported with the first compiled program, and so it
+imports what describes programs only when it does.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from suiren.compiler import costs, machine_code, pseudocode
-from suiren.compiler.graph import IN_MEMORY
-from suiren.compiler.plan import Plan, Step
-from suiren.compiler.target import host
 from suiren.trace.meta import Meta
+
+if TYPE_CHECKING:
+    from suiren.compiler import pseudocode
+    from suiren.compiler.plan import Plan, Step
 
 NAMES = ("trace", "graph", "kernels", "llvm", "asm")
 
@@ -51,6 +52,8 @@ set_log(os.environ.get("SUIREN_LOG", ""))
 
 def log_program(key: tuple, native: Any) -> None:
     """Prints what is switched on; ``native`` is None where nothing could be compiled."""
+    from suiren.compiler import machine_code
+
     stages: dict[str, Callable[[], list[str]]] = {
         "trace": lambda: trace_lines(*key),
         "graph": lambda: repr(native.graph).splitlines(),
@@ -129,6 +132,9 @@ def steps_of(plan: Plan) -> Iterator[tuple[Step, int]]:
 
 def kernel_lines(plan: Plan, remark: pseudocode.Remark | None = None) -> list[str]:
     """All kernels, and the host's steps between them."""
+    from suiren.compiler import costs, pseudocode
+    from suiren.compiler.target import host
+
     lines: list[str] = []
     count = 0
     for step, number in steps_of(plan):
@@ -163,6 +169,9 @@ def kernel_title(step: Step, count: int) -> str:
 
 def kernel_arrays(step: Step, plan: Plan) -> list[str]:
     """What a kernel reads and writes, by name."""
+    from suiren.compiler import pseudocode
+    from suiren.compiler.graph import IN_MEMORY
+
     assert step.kernel is not None
     reads: list[str] = []
     writes: list[str] = []
@@ -183,6 +192,8 @@ def kernel_arrays(step: Step, plan: Plan) -> list[str]:
 
 def host_text(step: Step) -> str:
     """One line for a step that NumPy computes."""
+    from suiren.compiler import pseudocode
+
     call = step.group.roots[0]
     operator = call.attributes[0]
     inputs = ", ".join(pseudocode.name_of(i) for i in call.inputs)

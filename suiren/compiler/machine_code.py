@@ -1,16 +1,17 @@
 """From the text of LLVM modules to functions in memory: the only module that talks to LLVM.
 
-It sits below the code generators and the runtime and imports only ``target`` and ``disk_cache``.
+It sits below the code generators and the runtime; above ``target``, ``disk_cache``, ``linker`` and
+``executable``, which load code without LLVM where they can.
 
     kernels = load([text, ...])          # each text defines  define void @kernel(ptr, i64)
     kernels[0].address                   # callable as long as the Kernel object lives
 
-Equal texts share one Kernel while anybody holds it. Otherwise the code comes from the disk cache,
-or is compiled: the texts of one call on all cores at once. The IR arrives vectorised, so the
-pipeline is light: scalar replacement of allocas, instruction combining, control flow; then code
-generation at level 2. Measured on an AVX-512 machine (a 3x3 convolution's tile with 28
-accumulators: 13 ms; exp over a row: 8 ms), LLVM's own pipelines took 1.2 to 1.8 times as long and
-gave no faster code.
+Equal texts share one Kernel while anybody holds it. Otherwise the code comes from the disk cache
+(then llvmlite is not even imported), or is compiled: the texts of one call on all cores at once.
+The IR arrives vectorised, so the pipeline is light: scalar replacement of allocas, instruction
+combining, control flow; then code generation at level 2. Measured on an AVX-512 machine (a 3x3
+convolution's tile with 28 accumulators: 13 ms; exp over a row: 8 ms), LLVM's own pipelines took 1.2
+to 1.8 times as long and gave no faster code.
 
 Rules for the texts: no symbols from outside but libc's; helper functions are ``internal``,
 constants ``private``; every ``define`` carries ``target.function_attributes``.
@@ -29,8 +30,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from suiren.compiler import disk_cache, executable, identity, linker
 from suiren.compiler import target as targets
-from suiren.compiler.disk_cache import DiskCache, default_folder
 from suiren.compiler.target import Target
 from suiren.version import __version__
 
@@ -51,24 +52,27 @@ class CompileError(RuntimeError):
 class Kernel:
     """A function in memory; its code is freed when the last Kernel loaded with it is gone."""
 
-    __slots__ = ("address", "digest", "_code", "__weakref__")
+    __slots__ = ("address", "digest", "unit", "_code", "__weakref__")
 
-    def __init__(self, address: int, digest: str, code: Any):
+    def __init__(self, address: int, digest: str, code: Any, unit: linker.Unit | None = None):
         self.address = address
         self.digest = digest
-        self._code = code  # the library, which owns the memory
+        self._code = code  # the library or mapping, which owns the memory
+        self.unit = unit  # to be kept with the programs that use it; None: LLVM loaded it
 
     def __repr__(self) -> str:
         return f"Kernel(address={self.address:#x}, digest={self.digest[:12]!r})"
 
 
 class Statistics:
-    """Counts since the process began: kernels found in memory, found on disk, compiled."""
+    """Counts since the process began: kernels found in memory, found on disk, compiled; and
+    programs that were found on disk as a whole."""
 
     def __init__(self) -> None:
         self.shared = 0
         self.from_disk = 0
         self.compiled = 0
+        self.programs = 0
 
 
 statistics = Statistics()
@@ -81,12 +85,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
-
-
-@functools.cache
-def disk_cache() -> DiskCache:
-    """The cache of this process, by its environment."""
-    return DiskCache(default_folder())
 
 
 def load(texts: Sequence[str], function: str = "kernel") -> list[Kernel]:
@@ -112,7 +110,7 @@ def load(texts: Sequence[str], function: str = "kernel") -> list[Kernel]:
                 missing[digest] = text
         if missing:
             objects = _objects(missing, function, target)
-            for kernel in _link(objects):
+            for kernel in _load(objects):
                 kernels[kernel.digest] = _loaded[kernel.digest] = kernel
         return [kernels[digest] for digest in digests]
 
@@ -146,7 +144,8 @@ def optimised_ir(text: str, target: Target | None = None) -> str:
 
 def _digest(text: str, function: str, target: Target) -> str:
     """Names the code: everything that it depends on is in here."""
-    parts = (text, function, target.key, _llvm_version(), __version__, str(PIPELINE))
+    llvm = identity.llvm() or _llvm_version()
+    parts = (text, function, target.key, llvm, __version__, str(PIPELINE))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -160,7 +159,7 @@ def _llvm_version() -> str:
 
 def _objects(texts: dict[str, str], function: str, target: Target) -> dict[str, bytes]:
     """The object code of each, from the disk or compiled now on all cores."""
-    cache = disk_cache()
+    cache = disk_cache.of_process()
     objects = {}
     for digest in texts:
         code = cache.get(digest)
@@ -170,6 +169,8 @@ def _objects(texts: dict[str, str], function: str, target: Target) -> dict[str, 
     # The longest first, so that no thread is left alone with a long one at the end.
     rest = sorted((d for d in texts if d not in objects), key=lambda d: -len(texts[d]))
     statistics.compiled += len(rest)
+    if not rest:
+        return objects
     compiler = _compiler()
 
     def one(digest: str) -> bytes:
@@ -218,8 +219,37 @@ def _symbol(digest: str) -> str:
     return f"kernel_{digest[:32]}"
 
 
-def _link(objects: dict[str, bytes]) -> list[Kernel]:
+def _load(objects: dict[str, bytes]) -> list[Kernel]:
     """Loads the objects together, as one library that is unloaded with its last Kernel."""
+    units: dict[str, linker.Unit] = {}
+    if executable.machine() is not None:
+        for digest, code in objects.items():
+            with contextlib.suppress(linker.NotLinkable):
+                units[digest] = linker.link(code, _symbol(digest))
+    if units:
+        whole, entries = linker.join(list(units.values()))
+        mapping = map_code(whole)
+        if mapping is not None:
+            kernels = [
+                Kernel(mapping.address + entry, digest, mapping, unit)
+                for (digest, unit), entry in zip(units.items(), entries, strict=True)
+            ]
+            rest = {digest: code for digest, code in objects.items() if digest not in units}
+            return kernels + _linked_by_llvm(rest)
+    return _linked_by_llvm(objects)
+
+
+def map_code(unit: linker.Unit) -> executable.Mapping | None:
+    """The unit in executable memory; None where that is LLVM's affair. Raises CompileError."""
+    try:
+        return executable.load(unit)
+    except LookupError as error:
+        raise CompileError(f"a kernel cannot be loaded: {error}") from None
+
+
+def _linked_by_llvm(objects: dict[str, bytes]) -> list[Kernel]:
+    if not objects:
+        return []
     import llvmlite.binding as llvm
 
     builder = llvm.JITLibraryBuilder().add_current_process()

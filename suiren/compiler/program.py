@@ -1,44 +1,47 @@
-"""A compiled program: the steps of a plan bound to memory, ready to run again and again.
+"""A compiled program: the steps of an image bound to memory, ready to run again and again.
 
 Kernels find their buffers through *cells*, one for each buffer or number: a run fills in the cells
 of its inputs and outputs with one call and starts the table of steps with another. Between native
 stretches the host computes what has no native form, by the operators' NumPy meaning.
+
+The image comes from the disk, or from the compiler's stages (``binding.py``), which are imported
+only when they are needed.
 """
 
 from __future__ import annotations
 
-import logging
 import struct
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suiren.compiler import machine_code, memory, runtime
-from suiren.compiler.fuse import Fusion
-from suiren.compiler.graph import LEAVES, Graph, Node, base_of
-from suiren.compiler.layout import lay_out
-from suiren.compiler.lower import lower
+from suiren import dtypes
+from suiren.compiler import machine_code, memory, program_cache, runtime
+from suiren.compiler.image import Call, Source
 from suiren.compiler.memory import arena, pool
-from suiren.compiler.plan import Plan
-from suiren.compiler.target import host
-from suiren.trace.meta import Meta
+from suiren.trace.meta import Meta, meta
 
-log = logging.getLogger("suiren.compiler")
-
-
-_COUNT = """define void @kernel(ptr %args, i64 %task) {} {{
-  %runs = load i64, ptr %args
-  %more = add i64 %runs, 1
-  store i64 %more, ptr %args
-  ret void
-}}
-"""
+if TYPE_CHECKING:
+    from suiren.compiler.binding import Compilation
 
 
 class HostMustRun(Exception):
     """A check failed (an index out of bounds, say): the interpreter is to run and report."""
+
+
+class HostCall:
+    """A step that Python computes: an operator, where its arguments are, what it makes."""
+
+    def __init__(self, call: Call, entries: tuple):
+        self.operator, self.attributes, _, self.results = entries[call.position]
+        self.sources = call.sources
+        self.metas = [
+            None if source.kind in ("none", "number") else _meta_of(source)
+            for source in call.sources
+        ]
+        self.parts = call.parts
 
 
 class NativeProgram:
@@ -47,146 +50,100 @@ class NativeProgram:
     run_steps = staticmethod(runtime.run)  # who takes the time of kernels sets another one
 
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
-        self.graph: Graph = lay_out(lower(entries, input_keys, wanted), host())
-        self.graph.checks = list(dict.fromkeys(map(_without_reshape, self.graph.checks)))
-        # an output in another shape is the same memory
-        self.shapes = [node.shape for node in self.graph.outputs]
-        self.graph.outputs = [_without_reshape(node) for node in self.graph.outputs]
-        self.fusion = Fusion(self.graph)
-        self.plan = Plan(self.graph, self.fusion, host())
+        self.key = entries, input_keys, wanted
         self.lock = threading.Lock()
-        self._bind(input_keys)
+        self._compilation: Compilation | None = None
+        found = program_cache.find(self.key)
+        if found is not None:
+            self.image, self.kernels, self._code = found
+        else:
+            self._compile()
+        self._bind()
+
+    def _compile(self) -> None:
+        made = self.compilation
+        self._code = machine_code.load(made.texts())
+        different = {kernel: i for i, kernel in enumerate(dict.fromkeys(self._code))}
+        self.kernels = [kernel.address for kernel in different]
+        self.image = made.image([different[kernel] for kernel in self._code])
+        program_cache.keep(self.key, self.image, list(different))
+
+    # ---- for people who want to look; made again where the program came from the disk
+
+    @property
+    def compilation(self) -> Compilation:
+        """The compiler's stages of this program."""
+        if self._compilation is None:
+            from suiren.compiler.binding import Compilation
+
+            self._compilation = Compilation(*self.key)
+        return self._compilation
+
+    @property
+    def graph(self) -> Any:
+        """The graph that kernels were made of."""
+        return self.compilation.graph
+
+    @property
+    def fusion(self) -> Any:
+        """The groups of its nodes."""
+        return self.compilation.fusion
+
+    @property
+    def plan(self) -> Any:
+        """The kernels, in order, and where memory lies."""
+        return self.compilation.plan
 
     # ---- binding, once
 
-    def _bind(self, input_keys: tuple) -> None:
-        plan = self.plan
-        texts = [step.kernel.text for step in plan.steps if step.kernel is not None]
-        if plan.donations:
-            texts.append(_COUNT.format(host().function_attributes))
-        self.kernels = machine_code.load(texts)
-        self.cells: dict[Any, int] = {}
-        self.formats: list[str] = []
-        nodes = {n.attributes[0]: n for n in self.graph.nodes if n.op == "input"}
-        numbers = {n.attributes[0]: n for n in self.graph.nodes if n.op == "number"}
-        self.slot_order = [slot for slot, _ in input_keys]
-        for slot, kind in input_keys:
-            if isinstance(kind, Meta) and slot in nodes:
-                self._cell(nodes[slot], "Q")
-            elif slot in numbers and kind in (int, bool, float):
-                self._cell(("number", slot), "d" if kind is float else "q")
-        self.output_nodes = list(dict.fromkeys(
-            n for n in self.graph.outputs if n.op not in LEAVES and n.op != "part"
-        ))  # fmt: skip
-        for node in self.output_nodes:
-            self._cell(node, "Q")
-        for check in self.graph.checks:
-            self._cell(check, "Q")
-        self.dynamic = len(self.cells)
-        self.packer = struct.Struct("=" + "".join(self.formats))
-        self.parts = [
-            n for n in self.graph.nodes if n.op == "part" and n in self.fusion.group_of
+    def _bind(self) -> None:
+        image = self.image
+        entries, self.input_keys, _ = self.key
+        self.host_calls = [HostCall(call, entries) for call in image.calls]
+        self.metas = [(shape, dtypes.by_name(name).numpy) for shape, name in image.made]
+        self.packer = struct.Struct("=" + image.formats)
+        self.first_part = len(image.formats)
+        self.first_fixed = self.first_part + image.parts + len(image.tables)
+        self.fixed_offsets = np.array(image.offsets, np.uint64)
+        count = self.first_fixed + len(image.offsets)
+        self.cell_values = np.zeros(max(1, count), np.uint64)
+        self.tables = [
+            np.frombuffer(data, dtypes.by_name(name).numpy).reshape(shape)
+            for shape, name, data in image.tables
         ]
-        for node in self.parts:
-            self._cell(node, "Q")
-        self.tables = {n: _contents(n) for n in self.graph.nodes if n.op == "table"}
-        for node in self.tables:
-            self._cell(node, "Q")
-        self.fixed = [key for key in plan.offsets if key not in self.cells]
-        for key in self.fixed:
-            self._cell(key, "Q")
-        self.first_fixed = self.cells[self.fixed[0]] if self.fixed else 0
-        self.fixed_offsets = np.array([plan.offsets[key] for key in self.fixed], np.uint64)
-        self.cell_values = np.zeros(max(1, len(self.cells)), np.uint64)
-        for node, array in self.tables.items():
-            self.cell_values[self.cells[node]] = array.ctypes.data
+        for number, array in enumerate(self.tables):
+            self.cell_values[self.first_part + image.parts + number] = array.ctypes.data
         self.bound_to = -1
-        self._tables()
-        self._donations()
-
-    def _cell(self, key: Any, kind: str) -> None:
-        if key not in self.cells:
-            self.cells[key] = len(self.cells)
-            self.formats.append(kind)
-
-    def _tables(self) -> None:
-        """The arguments of each step, the table of steps, and the segments between host calls."""
-        base = self.cell_values.ctypes.data
-        rows: list[list[int]] = []
-        arguments: list[int] = []
-        starts: list[int] = []
-        for step in self.plan.steps:
-            if step.kernel is None:
-                continue
-            starts.append(len(arguments))
-            arguments += [base + 8 * self.cells[key] for key in step.kernel.keys]
-        self.arguments = np.array(arguments or [0], np.uint64)
-        at = self.arguments.ctypes.data
-        self.segments: list[tuple[int, int] | Node] = []
-        native = iter(self.kernels)
-        count = 0
-        for step in self.plan.steps:
-            if step.kernel is None:
-                self.segments.append(step.group.roots[0])
-                continue
-            if not self.segments or isinstance(self.segments[-1], Node):
-                self.segments.append((len(rows), 0))
-            segment = self.segments[-1]
-            assert isinstance(segment, tuple)
-            self.segments[-1] = (segment[0], segment[1] + 1)
-            rows.append(
-                [next(native).address, at + 8 * starts[count], step.kernel.tasks, int(step.barrier)]
-            )
-            count += 1
         # counts the runs that came to their end, where outputs write over inputs
         self.finished = np.zeros(1, np.int64)
-        if self.plan.donations and isinstance(self.segments[-1], tuple):
-            first, length = self.segments[-1]
-            self.segments[-1] = (first, length + 1)
-            rows.append([self.kernels[-1].address, self.finished.ctypes.data, 1, 1])
-        self.table = np.array(rows or [[0] * 4], np.uint64)
-        self.table_address = self.table.ctypes.data
-
-    def _donations(self) -> None:
-        """For each output: the position of the input it may take the memory of, and where read."""
-        order = {slot: i for i, slot in enumerate(self.slot_order)}
-        self.donors = [
-            order[self.plan.donations[node].attributes[0]] if node in self.plan.donations else -1
-            for node in self.output_nodes
-        ] + [-1] * len(self.graph.checks)
-        self.input_positions: list[tuple[int, bool]] = []  # (position, is a number)
-        for key in list(self.cells)[: self.dynamic]:
-            if isinstance(key, tuple):
-                self.input_positions.append((order[key[1]], True))
-            elif key.op == "input":
-                self.input_positions.append((order[key.attributes[0]], False))
-        where_given = {at: i for i, (at, _) in enumerate(self.input_positions)}
-        self.donor_cells = [where_given.get(donor, -1) for donor in self.donors]
-        self.metas = [
-            _shape_and_type(node) for node in (*self.output_nodes, *self.graph.checks)
-        ]
-        shown = dict(zip(self.graph.outputs[::-1], self.shapes[::-1], strict=True))
-        for i, node in enumerate(self.output_nodes):
-            self.metas[i] = (shown[node], node.dtype.numpy)
-        where = {node: i for i, node in enumerate(self.output_nodes)}
-        self.reshaped = [
-            (i, shape)
-            for i, (node, shape) in enumerate(zip(self.graph.outputs, self.shapes, strict=True))
-            if shape != (shown[node] if node in where else node.shape)
+        self._tables()
+        self.segments: list[tuple[int, int] | HostCall] = [
+            (first, count) if count else self.host_calls[first] for first, count in image.segments
         ]
         self.results: list[tuple[str, Any]] = []
-        for node in self.graph.outputs:
-            if node in where:
-                self.results.append(("made", where[node]))
-            elif node.op == "input" or node.op == "number":
-                self.results.append(("given", order[node.attributes[0]]))
-            elif node.op == "part":
-                self.results.append(("part", node))
-            elif node.op == "table":
-                self.results.append(("constant", self.tables[node]))
-            else:
-                array = np.full(node.shape, node.attributes[1], node.dtype.numpy)
-                self.results.append(("constant", array))
+        for kind, which in image.results:
+            if kind == "constant":
+                shape, value, name = which
+                which = np.full(shape, value, dtypes.by_name(name).numpy)
+            elif kind == "table":
+                kind, which = "constant", self.tables[which]
+            self.results.append((kind, which))
+
+    def _tables(self) -> None:
+        """The arguments of each step and the table of steps."""
+        steps = self.image.steps
+        cells = [cell for step in steps for cell in step.cells]
+        self.arguments = np.array(cells or [0], np.uint64) * np.uint64(8)
+        self.arguments += np.uint64(self.cell_values.ctypes.data)
+        at = self.arguments.ctypes.data
+        rows = []
+        for step in steps:
+            rows.append((self.kernels[step.kernel], at, step.tasks, step.barrier))
+            at += 8 * len(step.cells)
+        if self.image.counted:
+            rows[-1] = (rows[-1][0], self.finished.ctypes.data, 1, 1)
+        self.table = np.array(rows or [(0, 0, 0, 0)], np.uint64)
+        self.table_address = self.table.ctypes.data
 
     # ---- running
 
@@ -209,7 +166,7 @@ class NativeProgram:
     def expected(self, problem: Exception) -> bool:
         """Whether a run may end so: the interpreter then reports what is wrong."""
         return self.failed_check(problem) or any(
-            isinstance(segment, Node) for segment in self.segments
+            isinstance(segment, HostCall) for segment in self.segments
         )
 
     def _run(
@@ -219,7 +176,8 @@ class NativeProgram:
         addresses, known = pool.addresses, memory.given
         keep: list[Any] = []  # copies of inputs, alive until the run is over
         packed: list[Any] = []
-        for position, is_number in self.input_positions:
+        image = self.image
+        for position, is_number in image.inputs:
             what = given[position]
             if is_number:
                 packed.append(what)
@@ -229,31 +187,30 @@ class NativeProgram:
                 packed.append(addresses.get(key) or known.get(key) or _address(buffer, keep))
         what = buffer = None
         made: list[Any] = []
-        for i, (kind, donor) in enumerate(zip(self.metas, self.donors, strict=True)):
+        for i, (kind, donor) in enumerate(zip(self.metas, image.donors, strict=True)):
             if donor >= 0 and not own:
                 buffer = self._donated(given, donor)
                 if buffer is not None:
                     made.append(buffer if buffer.shape == kind[0] else buffer.reshape(kind[0]))
-                    packed.append(packed[self.donor_cells[i]])
+                    packed.append(packed[image.donor_cells[i]])
                     continue
             buffer = pool.take(kind)
             made.append(buffer)
             packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
         buffer = None
-        base = arena.address(self.plan.arena_size)
+        base = arena.address(image.arena)
         cells = self.cell_values
-        if base != self.bound_to and self.fixed:
-            first = self.first_fixed
-            cells[first : first + len(self.fixed)] = self.fixed_offsets + np.uint64(base)
+        if base != self.bound_to and image.offsets:
+            cells[self.first_fixed :] = self.fixed_offsets + np.uint64(base)
             self.bound_to = base
         self.packer.pack_into(cells, 0, *packed)  # type: ignore[arg-type]  # NumPy's own stubs
-        parts: dict[Node, Any] = {}
+        parts: list[Any] = [None] * image.parts
         table = self.table_address
         runs = self.finished[0]
         interrupt: BaseException | None = None
         try:
             for segment in self.segments:
-                if isinstance(segment, Node):
+                if isinstance(segment, HostCall):
                     self._host(segment, given, made, parts)
                 else:
                     self.run_steps(table + 32 * segment[0], segment[1])
@@ -261,7 +218,7 @@ class NativeProgram:
             if self.finished[0] == runs:
                 raise
             interrupt = problem
-        for array in made[len(self.output_nodes) :]:
+        for array in made[image.outputs :]:
             if array.any():
                 raise HostMustRun
         results: list[Any] = []
@@ -278,7 +235,7 @@ class NativeProgram:
             else:
                 results.append(which.copy())
         inputs.clear()
-        for i, shape in self.reshaped:
+        for i, shape in image.reshaped:
             results[i] = results[i].reshape(shape)
         return results, interrupt
 
@@ -298,78 +255,53 @@ class NativeProgram:
 
     # ---- host steps
 
-    def _host(self, call: Node, given: list[Any], made: list[Any], parts: dict) -> None:
-        operator, attributes, results = call.attributes
-        arrays = [self._array(node, given, made, parts) for node in call.inputs]
-        metas = [
-            node.dtype if node.op in ("number", "none") else _meta_of(node) for node in call.inputs
-        ]
+    def _host(self, call: HostCall, given: list[Any], made: list[Any], parts: list[Any]) -> None:
+        operator = call.operator
+        arrays = [self._array(source, given, made, parts) for source in call.sources]
         if operator.consumes is not None:
             at = operator.consumes
             arrays[at] = np.array(arrays[at], order="C")
-        kinds = [
-            arrays[i].__class__ if not isinstance(m, Meta) else m for i, m in enumerate(metas)
-        ]
+        kinds = [a.__class__ if m is None else m for a, m in zip(arrays, call.metas, strict=True)]
         with np.errstate(all="ignore"):
-            found = operator.evaluate_for(kinds, results)(*arrays, *attributes)
-        found = found if len(results) > 1 else (found,)
-        for node in self.parts:
-            if node.inputs[0] is call:
-                array = np.ascontiguousarray(found[node.attributes[0]]).reshape(node.shape)
-                if any(_shares(array, x) for x in arrays):
-                    array = array.copy()  # the arena's memory will be written over
-                parts[node] = array
-                self.cell_values[self.cells[node]] = array.ctypes.data
+            found = operator.evaluate_for(kinds, call.results)(*arrays, *call.attributes)
+        found = found if len(call.results) > 1 else (found,)
+        for which, shape, number in call.parts:
+            array = np.ascontiguousarray(found[which]).reshape(shape)
+            if any(_shares(array, x) for x in arrays):
+                array = array.copy()  # the arena's memory will be written over
+            parts[number] = array
+            self.cell_values[self.first_part + number] = array.ctypes.data
 
-    def _array(self, node: Node, given: list[Any], made: list[Any], parts: dict) -> Any:
-        if node.op == "none":
+    def _array(
+        self, source: Source, given: list[Any], made: list[Any], parts: list[Any]
+    ) -> Any:
+        kind, which, shape, name = source
+        if kind == "none":
             return None
-        if node.op == "number":
-            return given[self.slot_order.index(node.attributes[0])]
-        shape = node.shape
-        if 0 in shape:
-            return np.empty(shape, node.dtype.numpy)
-        node = base_of(node)
-        if node.op == "input":
-            array = given[self.slot_order.index(node.attributes[0])].buffer
-        elif node.op == "part":
-            array = parts[node]
-        elif node.op == "table":
-            array = self.tables[node]
-        elif node.op == "number":
-            at = self.slot_order.index(node.attributes[0])
-            array = np.asarray(given[at], node.dtype.numpy)
-        elif node.op == "constant":
-            array = np.full(node.shape, node.attributes[1], node.dtype.numpy)
-        elif node in self.output_nodes:
-            array = made[self.output_nodes.index(node)]
-        else:
-            array = arena.view(self.plan.offsets[node], node.shape, node.dtype.numpy)
-        return array.reshape(shape)
+        if kind == "number":
+            return given[which]
+        if kind == "input":
+            return given[which].buffer.reshape(shape)
+        if kind == "part":
+            return parts[which].reshape(shape)
+        if kind == "table":
+            return self.tables[which].reshape(shape)
+        if kind == "made":
+            return made[which].reshape(shape)
+        dtype = dtypes.by_name(name).numpy
+        if kind == "arena":
+            return arena.view(which, shape, dtype)
+        if kind == "scalar":
+            return np.asarray(given[which], dtype).reshape(shape)
+        return np.empty(shape, dtype) if kind == "empty" else np.full(shape, which, dtype)
 
 
-def _meta_of(node: Node) -> Meta:
-    from suiren.trace.meta import meta
-
-    return meta(node.shape, node.dtype)
-
-
-def _without_reshape(node: Node) -> Node:
-    while node.op == "reshape" and node.inputs[0].op not in LEAVES:
-        node = node.inputs[0]
-    return node
-
-
-def _contents(table: Node) -> np.ndarray:
-    return np.frombuffer(table.attributes[0], table.dtype.numpy).reshape(table.shape)
+def _meta_of(source: Source) -> Meta:
+    return meta(source.shape, dtypes.by_name(source.dtype))
 
 
 def _shares(a: Any, b: Any) -> bool:
     return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
-
-
-def _shape_and_type(node: Node) -> tuple[tuple[int, ...], Any]:
-    return node.shape, node.dtype.numpy
 
 
 def _address(buffer: Any, keep: list[Any]) -> int:

@@ -3,7 +3,8 @@
 A :class:`Target` says what the code generators want to know (vector width, registers, cache sizes)
 and what LLVM does (triple, CPU, features). :func:`host` describes this machine; the presets
 describe others, whose code can be generated and looked at here but not run. The lowest module of
-the compiler: it imports only llvmlite, and that inside functions, so ``import suiren`` stays quick.
+the compiler but for ``identity`` and ``disk_cache``: what LLVM told about this machine is kept on
+disk, so that a process that finds all its code there need not import llvmlite at all.
 
 ``SUIREN_TARGET`` = ``sse2``, ``avx2``, ``avx512`` or ``avx512-bf16`` restricts the host to that
 instruction set.
@@ -12,9 +13,12 @@ instruction set.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+
+from suiren.compiler import disk_cache, identity
 
 # LLVM 20 is the first that all our kernel texts are valid for (llvmlite 0.45).
 OLDEST_LLVM = 20
@@ -81,6 +85,8 @@ def unavailable() -> str | None:
     """Why nothing can be compiled here, in words; None when everything is there."""
     if sys.maxsize < 2**32 or sys.byteorder != "little":
         return "compiled programs need a 64-bit little-endian machine"
+    if _remembered() is not None:
+        return None
     try:
         import llvmlite.binding as llvm
     except (ImportError, OSError) as error:
@@ -103,18 +109,52 @@ def available() -> bool:
 @functools.cache
 def host() -> Target:
     """This machine, or what ``SUIREN_TARGET`` makes of it. Raises ValueError for unknown names."""
-    import llvmlite.binding as llvm
-
-    triple = llvm.get_process_triple()
     wish = os.environ.get("SUIREN_TARGET", "").lower()
     if wish and wish not in _RESTRICTIONS:
         names = ", ".join(_RESTRICTIONS)
         raise ValueError(f"SUIREN_TARGET is {wish!r}; it can be one of {names}, or be left unset")
+    known = _remembered()
+    if known is None:
+        known = _with_caches(_asked(wish))
+        name = _record()
+        if name is not None and available():
+            import json
+
+            disk_cache.of_process().put(name, json.dumps(asdict(known)).encode())
+    return known
+
+
+def _record() -> str | None:
+    """The name under which this machine's description is kept on disk; None if it has none."""
+    machine, llvm = identity.machine(), identity.llvm()
+    if machine is None or llvm is None:
+        return None
+    wish = os.environ.get("SUIREN_TARGET", "").lower()
+    parts = ("target", machine, llvm, identity.sources(), wish)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _remembered() -> Target | None:
+    """This machine as an earlier process described it, which had asked LLVM."""
+    name = _record()
+    data = disk_cache.of_process().get(name) if name is not None else None
+    if data is None:
+        return None
+    import json
+
+    return Target(**json.loads(data))
+
+
+def _asked(wish: str) -> Target:
+    """This machine as LLVM knows it, restricted as wished."""
+    import llvmlite.binding as llvm
+
+    triple = llvm.get_process_triple()
     cpu = llvm.get_host_cpu_name()
     found = llvm.get_host_cpu_features()
     features = found.flatten()
     if not triple.startswith(("x86_64", "amd64")):
-        return _with_caches(replace(NEON, triple=triple, cpu=cpu, features=features))
+        return replace(NEON, triple=triple, cpu=cpu, features=features)
     if all(found.get(f) for f in ("avx512f", "avx512bw", "avx512vl", "avx512dq", "fma")):
         best = "avx512-bf16" if found.get("avx512bf16") else "avx512"
     elif found.get("avx2") and found.get("fma"):
@@ -123,10 +163,9 @@ def host() -> Target:
         best = "sse2"
     order = list(_RESTRICTIONS)
     if wish and order.index(wish) > order.index(best):
-        return _with_caches(replace(_RESTRICTIONS[wish], triple=triple))
+        return replace(_RESTRICTIONS[wish], triple=triple)
     features += ",-prefer-256-bit" if best.startswith("avx512") else ""
-    known = replace(_RESTRICTIONS[best], triple=triple, cpu=cpu, features=features)
-    return _with_caches(known)
+    return replace(_RESTRICTIONS[best], triple=triple, cpu=cpu, features=features)
 
 
 def processors() -> int:

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from suiren.compiler.graph import Node
-
 # A program that is timed has other functions set on it: one run at a time.
 _lock = threading.RLock()
 
@@ -26,7 +24,7 @@ class Times:
     """What was measured in one run of a program: (what, begin, end)."""
 
     kernels: list[tuple[int, int, int]] = field(default_factory=list)  # by number
-    host: list[tuple[Node, int, int]] = field(default_factory=list)  # between the kernels
+    host: list[tuple[Any, int, int]] = field(default_factory=list)  # by operator
     interpreted: list[tuple[Any, int, int]] = field(default_factory=list)  # by operator
     begin: int = 0
     end: int = 0
@@ -55,7 +53,7 @@ def timed(program: Any, run: Callable[[], Any]) -> tuple[Any, Times]:
 def _timing_steps(native: Any, times: Times) -> Callable[[int, int], None]:
     from suiren.compiler import runtime
 
-    kernels = sum(step.kernel is not None for step in native.plan.steps)  # what else is no work
+    kernels = len(native.image.steps) - native.image.counted  # what counts runs is no work
 
     def run_steps(table: int, count: int) -> None:
         clock = np.zeros(count + 1, np.int64)
@@ -70,10 +68,10 @@ def _timing_steps(native: Any, times: Times) -> Callable[[int, int], None]:
 
 
 def _timing_host(original: Callable, times: Times) -> Callable:
-    def host(call: Node, *arguments: Any) -> None:
+    def host(call: Any, *arguments: Any) -> None:
         began = perf_counter_ns()
         original(call, *arguments)
-        times.host.append((call, began, perf_counter_ns()))
+        times.host.append((call.operator, began, perf_counter_ns()))
 
     return host
 

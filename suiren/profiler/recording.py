@@ -276,8 +276,8 @@ class Recorder:
             self._add(span, name, "kernel", begin, end).details = details
             if self.flops:
                 self.spans[-1].flops = details["operations"]
-        for call, begin, end in times.host:
-            self._add(span, f"host {call.attributes[0].name}", "host", begin, end)
+        for operator, begin, end in times.host:
+            self._add(span, f"host {operator.name}", "host", begin, end)
         for operator, begin, end in times.interpreted:
             self._add(span, f"interpreted {operator.name}", "host", begin, end)
 
