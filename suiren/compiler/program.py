@@ -136,7 +136,7 @@ class NativeProgram:
         self.arguments = np.array(cells or [0], np.uint64) * np.uint64(8)
         self.arguments += np.uint64(self.cell_values.ctypes.data)
         at = self.arguments.ctypes.data
-        rows = []
+        rows: list[tuple[int, int, int, int]] = []
         for step in steps:
             rows.append((self.kernels[step.kernel], at, step.tasks, step.barrier))
             at += 8 * len(step.cells)

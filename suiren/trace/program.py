@@ -5,8 +5,8 @@ its inputs (Meta of an array, class of a Python number) and the slots whose resu
 held. Two traces with equal keys are the same work on other data, so the program is kept.
 
 A program is interpreted with NumPy when its key is first seen and compiled when it is seen again
-(one of large convolutions at once); small ones, long ones over little data, and the ninth and
-further shapes of the same work, when they have been seen more often.
+(one of large convolutions or much memory at once); small ones, long ones over little data, and the
+ninth and further shapes of the same work, when they have been seen more often.
 Counts alone decide, so that two runs of a script give the same bits. ``SUIREN_JIT=0`` always
 interprets, ``SUIREN_JIT=1`` compiles at first sight, and ``SUIREN_CHECK=1`` compares every compiled
 run with the interpreter. Nothing above this module notices.
@@ -35,6 +35,8 @@ SMALL_ENTRIES, SMALL_BYTES, SMALL_PATIENCE = 16, 1 << 16, 32
 LONG_ENTRIES, LONG_PATIENCE, ENTRY_BYTES = 128, 16, 1 << 12
 # To interpret large convolutions once takes longer than to compile them: they do not wait.
 HEAVY, HEAVY_BYTES = "convolution", 16 << 20
+# Nor does what writes so much memory that to interpret it takes as long as to compile it.
+LARGE_BYTES, LARGE_ENTRY_BYTES = 64 << 20, 1 << 20
 FAMILY = 8  # compiled shapes of the same work until the next ones have to come more often
 _log = logging.getLogger("suiren.compiler")
 MAX_PROGRAMS = 1024
@@ -119,6 +121,8 @@ class Program:
         if nbytes >= HEAVY_BYTES:
             heavy = [entry[3] for entry in entries if entry[0].name.startswith(HEAVY)]
             if sum([meta.nbytes for metas in heavy for meta in metas]) >= HEAVY_BYTES:
+                self.patience = 1
+            if nbytes >= max(LARGE_BYTES, LARGE_ENTRY_BYTES * len(entries)):
                 self.patience = 1
         self.family = hash(tuple([entry[0] for entry in entries]))
 
