@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
-from suiren.device import device
+from suiren.device import META, device
 from suiren.dtypes import dtype
 from suiren.layouts import WORDS
 from suiren.nn import parameter as parameters
+from suiren.ops.creation import empty_strided
 from suiren.safe_unpickling import SAFE
 from suiren.size import Size
 from suiren.storage import Storage
 from suiren.tensor import Tensor
+from suiren.tensor_numpy import is_dense
 from suiren.tensor_protocol import tensor_at
 from suiren.trace import Value, meta
 
@@ -84,6 +86,21 @@ class LoadedStorage:
         return Storage(Value(found, array), found)
 
 
+class WithoutData(LoadedStorage):
+    """A storage of a file whose tensors are to be on the meta device."""
+
+    def __init__(self, kind: dtype | None, nbytes: int):
+        super().__init__(kind, np.empty(0, np.uint8))
+        self.nbytes = nbytes
+
+    def _made(self, kind: dtype, offset: int, size: tuple, stride: tuple) -> Storage:
+        count = self.nbytes // kind.itemsize
+        found = meta((count,), kind, META)
+        if offset == 0 and prod(size) == count and is_dense(size, stride):
+            found = meta(size, kind, META, stride)
+        return Storage(Value(found.flat), found)
+
+
 def _sizes(given: Any) -> tuple[int, ...]:
     if not isinstance(given, (tuple, list)) or not all(
         type(n) is int and 0 <= n < 2**63 for n in given
@@ -109,6 +126,13 @@ def rebuild_tensor_v3(
     if not isinstance(storage, LoadedStorage) or not isinstance(kind, dtype):
         raise RuntimeError("invalid tensor in the file: it has no storage or no dtype")
     made = storage.tensor(kind, storage_offset, size, stride)
+    return made.requires_grad_() if requires_grad else made
+
+
+def rebuild_without_data(kind: Any, size: Any, stride: Any, requires_grad: bool) -> Tensor:
+    if not isinstance(kind, dtype) or len(_sizes(size)) != len(_sizes(stride)):
+        raise RuntimeError(f"invalid tensor in the file: {kind!r}, {size!r}, {stride!r}")
+    made = empty_strided(size, stride, dtype=kind, device=META)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -159,6 +183,7 @@ REBUILDERS: dict[str, Callable] = {
     "torch._utils._rebuild_tensor": rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": rebuild_tensor_v3,
+    "torch._utils._rebuild_meta_tensor_no_storage": rebuild_without_data,
     "torch._utils._rebuild_parameter": rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
 }

@@ -1,10 +1,13 @@
 """Devices: where a tensor's memory lies.
 
-Only the CPU computes so far. A device is compared by value, so ``torch.device("cpu")`` may be
-made anew wherever it is needed. Source: PyTorch's "Tensor Attributes" page.
+The CPU computes. On the device "meta" tensors have shapes, dtypes and strides but no data: nothing
+is computed, and no memory is used. A device is compared by value, so ``torch.device("cpu")`` may be
+made anew wherever it is needed. Source: PyTorch's "Tensor Attributes" and "Meta device" pages.
 """
 
 from __future__ import annotations
+
+import threading
 
 _KNOWN = ("cpu", "cuda", "meta", "mps", "xpu", "xla", "hpu", "privateuseone")
 
@@ -57,31 +60,54 @@ class device:
         return hash((self.type, self.index))
 
     def __enter__(self) -> device:
-        """``with torch.device("cpu"):``, where new tensors are made on the device."""
-        check_available(self)
+        """``with torch.device("meta"):``, where new tensors are made on the device."""
+        _defaults.stack.append(check_available(self))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        _defaults.stack.pop()
 
     def __reduce__(self):
         return (device, (self.type, self.index))
 
 
 CPU = device("cpu")
+META = device("meta")
+
+
+class _Defaults(threading.local):
+    """Where this thread makes tensors unless told: its default, then what ``with`` asks for."""
+
+    def __init__(self) -> None:
+        self.stack = [CPU]
+
+
+_defaults = _Defaults()
+
+
+def default_device() -> device:
+    """Where this thread makes tensors when no device is given."""
+    return _defaults.stack[-1]
+
+
+def set_default(where: device | str | int | None) -> None:
+    """Changes where this thread makes tensors outside of any ``with torch.device(...)``."""
+    _defaults.stack[0] = CPU if where is None else check_available(where)
 
 
 def check_available(where: device | str | int | None) -> device:
-    """The device to compute on.
+    """The device to make a tensor on: ``CPU`` or ``META``, each one object.
 
     Raises AssertionError for CUDA, as a PyTorch built without it, and NotImplementedError for the
     other devices that PyTorch knows.
     """
     if where is None:
-        return CPU
+        return _defaults.stack[-1]
     found = where if isinstance(where, device) else device(where)
     if found.type == "cpu":
         return CPU
+    if found.type == "meta":  # PyTorch too lets go of the index
+        return META
     if found.type == "cuda":
         raise AssertionError(  # PyTorch's type for this
             "Torch not compiled with CUDA enabled: Suiren computes on the CPU; "

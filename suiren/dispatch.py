@@ -11,11 +11,12 @@ from typing import Any
 
 from suiren.autograd.graph import connect, refresh_history
 from suiren.autograd.mode import mode
-from suiren.operator import Operator
+from suiren.operator import Operator, WithoutData
 from suiren.storage import Storage
 from suiren.tensor import Tensor, inferring, value_of
-from suiren.trace import Meta
+from suiren.trace import Meta, Value
 from suiren.trace.recorder import local
+from suiren.trace.value import observed
 
 _new = object.__new__
 
@@ -56,6 +57,8 @@ def apply(operator: Operator, inputs: tuple, attributes: tuple = ()) -> Any:
             return apply(operator, meta.of(inputs), attributes)
         if meta.__class__ is tuple:
             return _several(operator, inputs, attributes, metas, values, meta, differentiate)
+        if meta.__class__ is WithoutData:
+            return _without_data(operator, inputs, attributes, metas, meta.found, differentiate)
     result = _new(Tensor)
     result._meta = meta
     result._storage = storage = _new(Storage)
@@ -89,6 +92,18 @@ class Casts:
 def _several(operator, inputs, attributes, metas, values, found, differentiate):
     flat = tuple([meta.flat for meta in found])
     recorded = local.trace.record_many(operator, attributes, values, flat)
+    return _wrapped(operator, inputs, attributes, metas, recorded, found, differentiate)
+
+
+def _without_data(operator, inputs, attributes, metas, found, differentiate):
+    observed[0] += 1  # whoever watches what is recorded does not see this
+    several = found if found.__class__ is tuple else (found,)
+    values = [Value(meta.flat) for meta in several]
+    results = _wrapped(operator, inputs, attributes, metas, values, several, differentiate)
+    return results if several is found else results[0]
+
+
+def _wrapped(operator, inputs, attributes, metas, recorded, found, differentiate):
     results = []
     for value, meta in zip(recorded, found, strict=True):
         result = _new(Tensor)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
-from suiren.device import check_available
+from suiren.device import CPU, META, check_available
 from suiren.dtypes import dtype
 from suiren.ops.creation import array_of, empty, from_array
 from suiren.size import Size
@@ -21,16 +21,20 @@ from suiren.tensor import Tensor, constructors
 from suiren.views import alias
 
 
-def construct(kind: dtype, args: tuple, device: Any = None) -> Tensor:
-    """What the constructor of this dtype makes of its arguments."""
-    check_available(device)
+def construct(kind: dtype, args: tuple, device: Any = None, where: Any = CPU) -> Tensor:
+    """What the constructor of this dtype makes of its arguments, on the device ``where``."""
+    if device is not None and check_available(device) is not where:
+        raise RuntimeError(
+            f"this constructor makes tensors on {where}, got device={device}: use torch.empty(...) "
+            "or torch.tensor(...)"
+        )
     if not args:
-        return empty(0, dtype=kind)
+        return empty(0, dtype=kind, device=where)
     first = args[0]
     if len(args) > 1 or isinstance(first, Size) or hasattr(first, "__index__") and not isinstance(
         first, (Tensor, np.ndarray)
     ):
-        return empty(*args, dtype=kind)
+        return empty(*args, dtype=kind, device=where)
     if isinstance(first, Tensor):
         if first._meta.dtype is not kind:
             raise TypeError(
@@ -44,7 +48,7 @@ def construct(kind: dtype, args: tuple, device: Any = None) -> Tensor:
         raise TypeError(f"new(): invalid data type '{type(first).__name__}'")
     if not hasattr(first, "__len__"):
         raise TypeError(f"new(): data must be a sequence (got {type(first).__name__})")
-    return from_array(array_of(first, kind))
+    return from_array(array_of(first, kind), False, where)
 
 
 def _construct_default(*args: Any, device: Any = None) -> Tensor:
@@ -59,11 +63,18 @@ def type_name(kind: dtype) -> str:
     return f"torch.{kind.letter_name}Tensor"
 
 
+def _type_name_of(tensor: Tensor) -> str:
+    place = "meta." if tensor._meta.device is META else ""
+    return f"torch.{place}{tensor._meta.dtype.letter_name}Tensor"
+
+
 class _TypedTensor(type):
     dtype: dtype
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, Tensor) and instance._meta.dtype is cls.dtype
+        if not isinstance(instance, Tensor):
+            return False
+        return instance._meta.dtype is cls.dtype and instance._meta.device is CPU
 
     def __call__(cls, *args: Any, device: Any = None) -> Tensor:
         return construct(cls.dtype, args, device)
@@ -88,7 +99,7 @@ TYPES: dict[str, _TypedTensor] = {
 
 def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
     """A tensor of this one's dtype, by the rules of ``torch.Tensor(...)``. Source: Tensor.new."""
-    return construct(self._meta.dtype, args, device)
+    return construct(self._meta.dtype, args, device, self._meta.device)
 
 
 def dtype_of_type(wanted: Any) -> dtype:
@@ -117,8 +128,8 @@ def dtype_of_type(wanted: Any) -> dtype:
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The old name of the dtype as a string, or the tensor converted. Source: Tensor.type."""
     if dtype is None:
-        return type_name(self._meta.dtype)
-    return self.to(dtype_of_type(dtype))
+        return _type_name_of(self)
+    return self.to("cpu" if isinstance(dtype, str) else None, dtype_of_type(dtype))
 
 
 def set_default_tensor_type(t: Any, /) -> None:
@@ -136,7 +147,7 @@ def set_default_tensor_type(t: Any, /) -> None:
 def typename(obj: Any, /) -> str:
     """``torch.FloatTensor`` for tensors, else the name of the class. Source: torch.typename."""
     if isinstance(obj, Tensor):
-        return type_name(obj._meta.dtype)
+        return _type_name_of(obj)
     kind = obj if isinstance(obj, type) else obj.__class__
     module = getattr(kind, "__module__", "")
     prefix = f"{module}." if module and module not in ("builtins", "__builtin__") else ""

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.trace.meta import Meta
 
 _TAKES_ANY_NUMBER = 0x04  # inspect.CO_VARARGS, without importing inspect
@@ -57,7 +58,7 @@ class Operator:
     __slots__ = (
         "name", "arguments", "attributes", "infer", "evaluate", "formulas", "backward", "plans",
         "consumes", "widen", "results", "view", "write", "node_name", "node_name_of", "_savings",
-        "doc", "differentiable", "decompose", "kinds", "module",
+        "doc", "differentiable", "decompose", "kinds", "module", "one_device",
     )  # fmt: skip
 
     def __init__(self, name: str, definition: type, options: dict[str, Any]):
@@ -71,6 +72,7 @@ class Operator:
         self.evaluate = own("evaluate")
         self.decompose = own("decompose")
         self.consumes: int | None = own("consumes")
+        self.one_device: bool = own("one_device", False)  # no tensors elsewhere, see _placed
         self.widen: bool = options.get("widen", own("widen", False))
         self.view = bool(own("write"))
         self.write = own("write")
@@ -152,11 +154,36 @@ class Operator:
 
     def plan(self, metas: tuple, attributes: tuple) -> Any:
         """The result of ``infer``, remembered by identity of the metas."""
-        found = self.infer(*metas, *attributes)
+        found = self._placed(metas, self.infer(*metas, *attributes))
         if len(self.plans) >= MAX_PLANS:
             self.plans.clear()
         self.plans[metas, attributes] = found
         return found
+
+    def _placed(self, metas: tuple, found: Any) -> Any:
+        """What ``infer`` found, as :class:`WithoutData` if it is on the meta device.
+
+        PyTorch's rule: results are where the first tensor is. Tensors of no dimensions may lie on
+        the CPU anyway, and so may indices, weights and other arguments of operators that are not
+        elementwise.
+        """
+        tensors = [m for m in metas if m.__class__ is Meta]
+        if not any(m.device is META for m in tensors):
+            results = found if found.__class__ is tuple else (found,)
+            if not any(m.__class__ is Meta and m.device is META for m in results):
+                return found
+        elsewhere = [m for m in tensors if m.device is not META and m.ndim]
+        if elsewhere and (self.one_device or tensors[0] is elsewhere[0]):
+            raise RuntimeError(
+                f"{self.name}: expected all tensors on the same device, got some on meta and one "
+                f"of shape {list(elsewhere[0].shape)} on {elsewhere[0].device}; move it with "
+                ".to('meta'), or compute everything on the CPU"
+            )
+        if found.__class__ is Meta:
+            return WithoutData(found.on(META))
+        if found.__class__ is tuple:
+            return WithoutData(tuple([m.on(META) for m in found]))
+        return found  # conversions come first
 
     def evaluate_for(self, metas: Iterable[Any], results: tuple[Meta, ...]) -> Callable:
         """The NumPy function for arguments of these kinds.
@@ -173,6 +200,15 @@ class Operator:
             if all(m.dtype.category == dtypes.INTEGER for m in arrays):
                 return _wrapping(self.evaluate, arrays[0].dtype.numpy)
         return self.evaluate
+
+
+class WithoutData:
+    """What a plan says instead of Metas when they are on the meta device: nothing is recorded."""
+
+    __slots__ = ("found",)
+
+    def __init__(self, found: Any):
+        self.found = found  # a Meta, or a tuple of them
 
 
 def _widened(evaluate: Callable, results: tuple[Meta, ...]) -> Callable:

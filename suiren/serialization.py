@@ -31,14 +31,16 @@ from suiren.checkpoint_parts import (
     UNTYPED,
     LoadedStorage,
     StorageKind,
+    WithoutData,
     rebuild_from_type,
     rebuild_parameter,
     rebuild_parameter_with_state,
     rebuild_tensor,
     rebuild_tensor_v3,
+    rebuild_without_data,
     set_ordered_dict_state,
 )
-from suiren.device import device
+from suiren.device import META, device
 from suiren.dtypes import dtype
 from suiren.files import replacing
 from suiren.nn import parameter as parameters
@@ -207,8 +209,8 @@ class _Pickler(_PythonPickler):
                 "torch.save got an uninitialized parameter or buffer, whose shape is not known "
                 "yet: call its module on an input first"
             )
+        state = user_attributes(tensor)
         if isinstance(tensor, parameters.Parameter) and type(tensor) is parameters.Parameter:
-            state = user_attributes(tensor)
             arguments: tuple = (tensor.detach(), tensor.requires_grad, OrderedDict())
             if state:
                 return rebuild_parameter_with_state, (*arguments, state)
@@ -218,13 +220,15 @@ class _Pickler(_PythonPickler):
         nbytes = tensor._storage.meta.nbytes
         kind = KINDS.get(f"{m.dtype.letter_name}Storage")
         reduced: tuple[Callable, tuple]
-        if kind is None:
+        if m.device is META:
+            described = (m.dtype, tuple(m.shape), m.strides, tensor.requires_grad)
+            reduced = rebuild_without_data, described
+        elif kind is None:
             storage = self._reference(tensor, UNTYPED, nbytes)
             reduced = rebuild_tensor_v3, (storage, *place, OrderedDict(), m.dtype)
         else:
             storage = self._reference(tensor, kind, nbytes // m.dtype.itemsize)
             reduced = rebuild_tensor, (storage, *place, OrderedDict())
-        state = user_attributes(tensor)
         if type(tensor) is Tensor and not state:
             return reduced
         return rebuild_from_type, (reduced[0], type(tensor), reduced[1], state)
@@ -386,10 +390,13 @@ class _Archive:
                     f"({count * size} bytes = {count} elements * {size} bytes/element) of storage "
                     f"{key}"
                 )
-            found = LoadedStorage(kind, self._bytes(info))
-            if self.swapped:
-                _swap(found)
-            check_location(found, location, self.map_location)
+            if is_mapped_to_meta(self.map_location):
+                found = WithoutData(kind, count * size)
+            else:
+                found = LoadedStorage(kind, self._bytes(info))
+                if self.swapped:
+                    _swap(found)
+                check_location(found, location, self.map_location)
             self.storages[key] = found
         if found.dtype is not kind:
             return _seen_as(found, kind)
@@ -442,6 +449,13 @@ def _swap(storage: LoadedStorage) -> None:
         raise NotImplementedError("untyped storages of the other byte order are not supported")
     width = kind.itemsize // 2 if kind.is_complex else kind.itemsize
     storage.data = np.ascontiguousarray(storage.data.reshape(-1, width)[:, ::-1]).reshape(-1)
+
+
+def is_mapped_to_meta(map_location: Any) -> bool:
+    """Whether tensors are wanted without their data, which is then not read."""
+    if isinstance(map_location, str):
+        return map_location.partition(":")[0] == "meta"
+    return isinstance(map_location, device) and map_location.type == "meta"
 
 
 def check_location(storage: LoadedStorage, location: str, map_location: Any) -> None:
@@ -566,6 +580,9 @@ def _load_legacy(file: Any, map_location: Any, safe: bool) -> Any:
         if count != expected:
             raise RuntimeError(f"storage {key} has {count} elements, expected {expected}")
         data = file.read(count * (kind.itemsize if kind else 1))
+        if is_mapped_to_meta(map_location):
+            storages[key] = WithoutData(kind, len(data))
+            continue
         if len(data) != count * (kind.itemsize if kind else 1):
             raise RuntimeError("unexpected EOF: the file might be corrupted")
         storages[key] = LoadedStorage(kind, np.array(np.frombuffer(data, np.uint8)))

@@ -12,7 +12,7 @@ import warnings
 from typing import Any
 
 from suiren.compiler import runtime
-from suiren.device import CPU, check_available
+from suiren.device import default_device, set_default
 from suiren.device import device as _device
 
 _interop_threads: int | None = None
@@ -113,16 +113,19 @@ def get_deterministic_debug_mode() -> int:
 
 
 def set_default_device(device: Any) -> None:
-    """Sets where new tensors are made; the CPU is all there is. Source: torch.set_default_device.
+    """Sets where this thread makes tensors: on the CPU or on "meta"; None is the CPU.
 
-    Raises RuntimeError or NotImplementedError for other devices.
+    Raises what making a tensor there raises for other devices. Source: torch.set_default_device.
     """
-    check_available(device)
+    set_default(device)
 
 
 def get_default_device() -> _device:
-    """The CPU. Source: torch.get_default_device."""
-    return CPU
+    """Where this thread makes tensors when nothing else is said.
+
+    Source: torch.get_default_device.
+    """
+    return default_device()
 
 
 def set_warn_always(b: bool, /) -> None:

@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 
+from suiren.device import META
 from suiren.dtypes import dtype, float32
 from suiren.trace import Meta, Value, meta
 from suiren.trace.value import BORROWED
@@ -90,10 +91,12 @@ class Storage:
         return memo.setdefault(id(self), Storage(self.current(), self.meta))
 
     def __reduce__(self) -> tuple:
-        array = self.current().get()
-        if self.meta.dtype.name == "bfloat16":  # plain NumPy's pickles do not know it
-            array = array.view(np.uint16)
         m = self.meta
+        if m.device is META:
+            return _without_data, (m.dtype, tuple(m.shape), m.strides)
+        array = self.current().get()
+        if m.dtype.name == "bfloat16":  # plain NumPy's pickles do not know it
+            array = array.view(np.uint16)
         array = np.asarray(array, order="C")
         return _restored, (m.dtype, tuple(m.shape), m.strides, array)
 
@@ -197,6 +200,12 @@ def part_of(array: np.ndarray, found: Meta) -> Value:
 def _restored(kind: dtype, shape: tuple, strides: tuple, array: np.ndarray) -> Storage:
     found = meta(shape, kind, strides=strides)
     return Storage(Value(found.flat, array.reshape(shape).view(kind.numpy)), found)
+
+
+def _without_data(kind: dtype, shape: tuple, strides: tuple) -> Storage:
+    # what __reduce__ names for a storage on the meta device
+    found = meta(shape, kind, META, strides)
+    return Storage(Value(found.flat), found)
 
 
 def memory_order(m: Meta) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from suiren.device import device
+from suiren.device import META, device
 from suiren.dtypes import dtype
 from suiren.storage import Storage, memory_order
 
@@ -40,7 +40,9 @@ class UntypedStorage:
 
     def data_ptr(self) -> int:
         """A number that tells memory apart; see Tensor.data_ptr."""
-        return self._storage.address if self._storage.meta.numel else 0
+        if not self._storage.meta.numel or self.device is META:
+            return 0
+        return self._storage.address
 
     def nbytes(self) -> int:
         """The size in bytes."""
@@ -78,8 +80,9 @@ class UntypedStorage:
         return id(self._storage)
 
     def __repr__(self) -> str:
-        lines = "\n".join(f" {byte}" for byte in self.tolist())
-        return f"{lines}\n[torch.storage.UntypedStorage(device=cpu) of size {self.nbytes()}]"
+        where = self.device
+        lines = "..." if where is META else "\n".join(f" {byte}" for byte in self.tolist())
+        return f"{lines}\n[torch.storage.UntypedStorage(device={where}) of size {self.nbytes()}]"
 
 
 class TypedStorage:
@@ -139,8 +142,9 @@ class TypedStorage:
         return id(self._storage)
 
     def __repr__(self) -> str:
-        lines = "\n".join(f" {x}" for x in self.tolist())
+        where = self.device
+        lines = "..." if where is META else "\n".join(f" {x}" for x in self.tolist())
         return (
-            f"{lines}\n[torch.storage.TypedStorage(dtype={self.dtype}, device=cpu) of size "
+            f"{lines}\n[torch.storage.TypedStorage(dtype={self.dtype}, device={where}) of size "
             f"{self.size()}]"
         )

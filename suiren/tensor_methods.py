@@ -14,8 +14,10 @@ import numpy as np
 from suiren import autograd, views
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import mode
+from suiren.device import META
 from suiren.ops import metadata
 from suiren.tensor import Tensor, new_tensor, value_of
+from suiren.trace.value import NO_DATA
 
 # --------------------------------------------------------------------------
 # Observing values
@@ -40,7 +42,7 @@ def item(self: Tensor) -> Any:
         raise RuntimeError(
             f"a Tensor with {self._meta.numel} elements cannot be converted to Scalar"
         )
-    found = value_of(self).get().item()
+    found = _only(self)
     return float(found) if self._meta.dtype.is_floating_point else found
 
 
@@ -56,7 +58,13 @@ def __bool__(self: Tensor) -> bool:
     if self._meta.numel != 1:
         count = "no values" if self._meta.numel == 0 else "more than one value"
         raise RuntimeError(f"Boolean value of Tensor with {count} is ambiguous")
-    return bool(value_of(self).get().item())
+    return bool(_only(self))
+
+
+def _only(self: Tensor) -> Any:
+    if self._meta.device is META:
+        raise RuntimeError(f"a value is asked for by item(), bool() or the like, and {NO_DATA}")
+    return value_of(self).get().item()
 
 
 def __float__(self: Tensor) -> float:
@@ -98,7 +106,7 @@ def __contains__(self: Tensor, element: Any) -> bool:
 
 
 def __format__(self: Tensor, spec: str) -> str:
-    if self._meta.ndim == 0 and type(self) is Tensor:
+    if self._meta.ndim == 0 and type(self) is Tensor and self._meta.device is not META:
         return format(item(self), spec)
     return object.__format__(self, spec)
 
@@ -152,7 +160,7 @@ def data_ptr(self: Tensor) -> int:
     The address itself where the memory is shared with NumPy, else a made-up one (Suiren may
     keep the elements elsewhere from one operation to the next).
     """
-    if not self._meta.numel:
+    if not self._meta.numel or self._meta.device is META:
         return 0
     return self._storage.address + views.offset_of(self) * self._meta.dtype.itemsize
 
@@ -235,6 +243,11 @@ def _set_grad(self: Tensor, grad: Tensor | None) -> None:
                 f"assigned grad has data of a different size: {list(grad._meta.shape)} for a "
                 f"tensor of {list(self._meta.shape)}"
             )
+        if grad._meta.device is not self._meta.device:
+            raise RuntimeError(
+                f"assigned grad is on the device {grad._meta.device} and the tensor on "
+                f"{self._meta.device}: both must be on the same"
+            )
     self._grad = grad
 
 
@@ -251,6 +264,11 @@ def _get_data(self: Tensor) -> Tensor:
 def _set_data(self: Tensor, other: Tensor) -> None:
     if not isinstance(other, Tensor):
         raise TypeError(f"Variable data has to be a tensor, but got {type(other).__name__}")
+    if other._meta.device is not self._meta.device:
+        raise RuntimeError(
+            f"set_data: a tensor on {self._meta.device} cannot take data on {other._meta.device}, "
+            "which is of an incompatible tensor type; make a new tensor or parameter"
+        )
     views.replace(self, other)
 
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.autograd.mode import mode
+from suiren.device import META
 from suiren.operator import composite
 from suiren.storage import Storage
 from suiren.tensor import Tensor
 from suiren.trace import Meta, meta
+from suiren.trace.value import NO_DATA
 from suiren.views import offset_of
 
 _new = object.__new__
@@ -44,6 +46,8 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )
+    if self._meta.device is META:
+        raise TypeError(f"can't convert a tensor to NumPy: {NO_DATA}")
     if self._meta.dtype is dtypes.bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16: NumPy has none; call .float() first")
     return shared_array(self)
@@ -141,7 +145,7 @@ def tensor_over(array: np.ndarray) -> Tensor:
         strides = tuple([stride // size for stride in array.strides])
         return _over(np.asarray(array), meta(array.shape, kind, strides=strides))
     strides = tuple([stride // size for stride in array.strides])
-    if _is_dense(array.shape, strides):
+    if is_dense(array.shape, strides):
         return _over(np.asarray(array), meta(array.shape, kind, strides=strides))
     # Gaps or overlaps: the root is all memory from the first element to the last.
     reach = 1 + sum((n - 1) * s for n, s in zip(array.shape, strides, strict=True))
@@ -154,7 +158,7 @@ def _bytes_from(array: np.ndarray, count: int) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(array, (count // array.itemsize,), (array.itemsize,))
 
 
-def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+def is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     expected = 1
     for stride, size in sorted(zip(strides, shape, strict=True)):
         if size != 1:
@@ -226,12 +230,16 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
 def __dlpack__(self: Tensor, **options: Any) -> Any:
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if self._meta.device is META:
+        raise BufferError(f"can't export through DLPack: {NO_DATA}")
     if self._meta.dtype is dtypes.bfloat16:
         raise BufferError("bfloat16 tensors cannot be exported: NumPy has no such type")
     return numpy(self).__dlpack__(**options)
 
 
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
+    if self._meta.device is META:
+        raise ValueError("DLPack has no name for the meta device, whose tensors have no memory")
     return (1, 0)  # kDLCPU
 
 
@@ -279,6 +287,8 @@ def share_memory_(self: Tensor) -> Tensor:
     Source: Tensor.share_memory_.
     """
     storage = self._storage
+    if storage.meta.device is META:
+        raise RuntimeError(f"share_memory_ needs memory, and {NO_DATA}")
     if not is_shared(self) and storage.meta.numel:
         import mmap
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes, layouts, legacy
+from suiren.device import META
 from suiren.dtypes import dtype
 from suiren.operator import NAMESPACES
 from suiren.ops.creation import from_array
@@ -36,10 +37,13 @@ def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
         name = self.grad_fn.name()
     kind = type(self)
     plain = kind is Tensor or kind.__module__ == "suiren.nn.parameter"
+    m = self._meta
     return tensor_text(
-        value_of(self).get(),
+        None if m.device is META else value_of(self).get(),
+        shape=tuple(m.shape),
+        device=str(m.device),
         class_name="tensor" if plain else kind.__name__,
-        dtype_name=self._meta.dtype.name,
+        dtype_name=m.dtype.name,
         requires_grad=self.requires_grad and name is None,
         grad_fn_name=name,
         default_dtype_name=dtypes.get_default_dtype().name,
@@ -105,8 +109,8 @@ def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool = True) -> Te
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself: it is on the CPU. Source: Tensor.cpu."""
-    return self
+    """The tensor on the CPU: itself, unless it has no data. Source: Tensor.cpu."""
+    return self.to("cpu")
 
 
 def cuda(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -128,8 +132,8 @@ def is_pinned(self: Tensor, device: Any = None) -> bool:
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """The tensor converted to the other's dtype. Source: Tensor.type_as."""
-    return self.to(other._meta.dtype)
+    """The tensor converted to the other's dtype, where that is. Source: Tensor.type_as."""
+    return self.to(other._meta.device, other._meta.dtype)
 
 
 def dim_order(self: Tensor) -> tuple[int, ...]:
@@ -312,13 +316,14 @@ METHODS = (
 _FALSE = property(lambda self: False)
 PROPERTIES = {
     "layout": property(lambda self: layouts.strided),
-    "is_cpu": property(lambda self: True),
+    "is_cpu": property(lambda self: self._meta.device is not META),
+    "is_meta": property(lambda self: self._meta.device is META),
     "name": property(lambda self: None),
     "output_nr": property(lambda self: self._output_index),
     "names": property(lambda self: (None,) * self._meta.ndim),
 } | {
     name: _FALSE
-    for name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_meta", "is_mkldnn",
+    for name in ("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_mkldnn",
                  "is_mps", "is_xpu", "is_xla", "is_ipu", "is_maia", "is_mtia", "is_vulkan",
                  "is_nested", "volatile")
 }  # fmt: skip

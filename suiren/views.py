@@ -16,6 +16,7 @@ from suiren import dispatch
 from suiren.autograd import graph
 from suiren.autograd.graph import refresh_history
 from suiren.autograd.mode import mode
+from suiren.device import META
 from suiren.dtypes import can_cast
 from suiren.operator import Operator, finish, translate
 from suiren.tensor import Tensor, View, new_tensor, value_of
@@ -177,6 +178,8 @@ def _fit(target: Tensor, result: Tensor, name: str) -> Tensor:
                 "writes to; use the form that makes a new tensor"
             )
         result = result.expand(meta.shape)
+    if result._meta.device is not meta.device:
+        result = _brought(target, result, name)
     if result._meta.dtype is not meta.dtype:
         if name != "copy_" and not can_cast(result._meta.dtype, meta.dtype):
             raise RuntimeError(
@@ -186,6 +189,16 @@ def _fit(target: Tensor, result: Tensor, name: str) -> Tensor:
             )
         result = result.to(meta.dtype)
     return result
+
+
+def _brought(target: Tensor, result: Tensor, name: str) -> Tensor:
+    """The result where the target is: only what has data can be copied, and only copy_ copies."""
+    if name != "copy_" and target._meta.device is not META:
+        raise RuntimeError(
+            f"{name}: the result is on the device {result._meta.device} and is to be written to a "
+            f"tensor on {target._meta.device}; copies between devices are not made here, use .to()"
+        )
+    return result.to(target._meta.device)
 
 
 def check_writable(target: Tensor, name: str = "an in-place operation") -> None:

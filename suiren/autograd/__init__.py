@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from suiren.autograd import engine, graph
 from suiren.autograd.mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from suiren.device import META
 from suiren.operator import NAMESPACES
 from suiren.tensor import Tensor, new_tensor
 from suiren.trace import Value, flush
@@ -68,6 +69,11 @@ def _start_grads(roots: Sequence[Any], given: Any) -> list[Tensor]:
                 f"Mismatch in shape: grad_output[{i}] has a shape of {grad._meta.shape} and "
                 f"output[{i}] has a shape of {meta.shape}."
             )
+        elif grad._meta.device is not meta.device:
+            raise RuntimeError(
+                f"invalid gradient at index {i}: expected one on the device {meta.device}, got one "
+                f"on {grad._meta.device}"
+            )
         elif grad._meta.dtype.is_complex != meta.dtype.is_complex:
             raise RuntimeError(
                 "For complex Tensors, both grad_output and output are required to have the same "
@@ -81,7 +87,9 @@ def _start_grads(roots: Sequence[Any], given: Any) -> list[Tensor]:
 def _ones(meta: Any) -> Tensor:
     meta = meta.flat
     value = _known_ones.get(meta)
-    if value is None:
+    if value is None and meta.device is META:
+        value = _known_ones[meta] = Value(meta)
+    elif value is None:
         import numpy as np
 
         value = _known_ones[meta] = Value(meta, np.ones(meta.shape, meta.dtype.numpy))

@@ -275,7 +275,7 @@ def fit(grad: Tensor, meta: Meta, node: Node, index: int = 0) -> Tensor:
             grad = grad.real
         if grad._meta.dtype is not meta.dtype:
             grad = grad.to(meta.dtype)
-    return grad
+    return grad if grad._meta.device is meta.device else grad.to(meta.device)
 
 
 def finish() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from suiren.autograd.mode import mode
+from suiren.device import META
 from suiren.operator import MAX_PLANS, Formula, Operator
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import Meta, Value
@@ -594,6 +595,8 @@ def zeros_like_meta(meta: Meta) -> Tensor:
     """Zeros of this shape and dtype: the gradient of a result that nothing was computed from."""
     import numpy as np
 
+    if meta.device is META:
+        return new_tensor(Value(meta.flat))
     return new_tensor(Value(meta.flat, np.zeros(meta.shape, meta.dtype.numpy)))
 
 

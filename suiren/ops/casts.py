@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from suiren import dtypes
 from suiren.autograd.mode import mode
-from suiren.device import check_available, device
+from suiren.device import META, check_available, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
@@ -15,7 +17,8 @@ from suiren.ops.elementwise import is_dense as _dense  # noqa: F401 (random.py t
 from suiren.ops.elementwise import kept_layout
 from suiren.ops.lowering import converted
 from suiren.tensor import Tensor, new_tensor, value_of
-from suiren.trace import meta
+from suiren.trace import Value, meta
+from suiren.trace.value import NO_DATA
 
 
 @operator(where=(), name="to_copy", node_name="ToCopyBackward0")
@@ -85,10 +88,10 @@ def in_format(m, memory_format):
     return m.like(strides=format_strides(m.shape, memory_format))
 
 
-def _connect_same(operator, input, result):
+def _connect_same(operator, input, result, attributes=()):
     from suiren.autograd.graph import connect
 
-    connect(operator, (), (input,), (input._meta,), (result,))
+    connect(operator, attributes, (input,), (input._meta,), (result,))
 
 
 @composite(where=("Tensor",))
@@ -136,10 +139,23 @@ def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False, me
         places.pop(0)
     if places and isinstance(places[0], bool):
         copy = places.pop(0)
-    check_available(device)
+    if device is not None and check_available(device) is not input._meta.device:
+        return _moved(input, dtype, memory_format)
     if dtype is not None and dtype is not input._meta.dtype:
         return apply(cast.operator, (input,), (dtype,))
     return clone(input) if copy else input
+
+
+def _moved(input: Tensor, dtype: dtype | None, memory_format: Any) -> Tensor:
+    """The tensor on the meta device, where only its description goes."""
+    m = input._meta
+    if m.device is META:
+        raise NotImplementedError(NO_DATA)
+    wanted = in_format(m, memory_format).like(dtype=dtype).on(META)
+    result = new_tensor(Value(wanted.flat), wanted)
+    if mode.grad and input._requires_grad:
+        _connect_same(cast.operator, input, result, (wanted.dtype,))
+    return result
 
 
 _device = device

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
-from suiren.device import CPU, check_available
+from suiren.device import CPU, META, check_available, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import NAMESPACES, composite, operator
@@ -18,15 +18,31 @@ from suiren.ops.views import sizes_of
 from suiren.storage import Storage
 from suiren.tensor import Tensor, constructors, new_tensor, value_of
 from suiren.trace import Meta, Value, meta
+from suiren.trace.value import observed
+
+_device = device
 
 
-def from_array(array: np.ndarray, requires_grad: bool = False) -> Tensor:
-    """A tensor that owns this array; nobody else may write to it."""
+def from_array(array: np.ndarray, requires_grad: bool = False, where: _device = CPU) -> Tensor:
+    """A tensor that owns this array; nobody else may write to it. On the meta device: forgets it.
+
+    Tensors that help to compute with others are made ``where`` these are.
+    """
     kind = dtypes.from_numpy(array.dtype)
+    if where is META:
+        return without_data(meta(array.shape, kind, META), requires_grad)
     result = new_tensor(Value(meta(array.shape, kind), array))
     if requires_grad:
         result.requires_grad_()
     return result
+
+
+def without_data(wanted: Meta, requires_grad: bool = False) -> Tensor:
+    """A tensor of this Meta on the meta device."""
+    observed[0] += 1  # whoever watches what is recorded does not see this
+    wanted = wanted.on(META)
+    result = new_tensor(Value(wanted.flat), wanted)
+    return result.requires_grad_() if requires_grad else result
 
 
 def drawn(draw: Callable[..., np.ndarray], *arguments: Any) -> Tensor:
@@ -36,12 +52,20 @@ def drawn(draw: Callable[..., np.ndarray], *arguments: Any) -> Tensor:
 
 def options(
     dtype: dtype | None, device: Any, layout: Any = None, pin_memory: bool = False
-) -> dtype:
-    """The dtype to make; checks the other options that creation functions share."""
-    check_available(device)
+) -> tuple[dtype, _device]:
+    """The dtype and device to make; checks the other options that creation functions share."""
+    where = check_available(device)
     if layout is not None and str(layout) != "torch.strided":
         raise NotImplementedError(f"tensors of layout {layout} are not there; use torch.strided")
-    return dtypes.get_default_dtype() if dtype is None else dtype
+    return dtypes.get_default_dtype() if dtype is None else dtype, where
+
+
+def _options_of(
+    tensor: Tensor, dtype: dtype | None, device: Any, layout: Any
+) -> tuple[dtype, _device]:
+    # for functions that make tensors of the dtype and device of another
+    m = tensor._meta
+    return options(dtype or m.dtype, m.device if device is None else device, layout)
 
 
 # ---- from data
@@ -192,8 +216,11 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     tensor([[1, 2],
             [3, 4]])
     """
-    check_available(device)
-    return from_array(array_of(data, dtype), requires_grad)
+    where = check_available(device)
+    if isinstance(data, Tensor) and (where is META or data._meta.device is META):
+        made = data.detach().to(data._meta.device if device is None else where, dtype, copy=True)
+        return made.requires_grad_() if requires_grad else made
+    return from_array(array_of(data, dtype), requires_grad, where)
 
 
 # ---- filled
@@ -218,9 +245,11 @@ class filled:
         return value.cast(m.dtype).expand(*m.shape)
 
 
-def fill(shape, value, kind: dtype, requires_grad: bool = False) -> Tensor:
+def fill(
+    shape, value, kind: dtype, requires_grad: bool = False, where: _device = CPU
+) -> Tensor:  # fmt: skip
     """A tensor of this shape with one number everywhere."""
-    result = apply(filled.operator, (value,), (meta(shape, kind),))
+    result = apply(filled.operator, (value,), (meta(shape, kind, where),))
     if requires_grad:
         result.requires_grad_()
     return result
@@ -249,16 +278,16 @@ def zeros(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
-    kind = options(dtype, device, layout)
-    return fill(_sized(size, "zeros"), 0, kind, requires_grad)
+    kind, where = options(dtype, device, layout)
+    return fill(_sized(size, "zeros"), 0, kind, requires_grad, where)
 
 
 @composite(where=("torch",))
 def ones(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
          names=None):  # fmt: skip
     """Ones of the given size. Source: torch.ones."""
-    kind = options(dtype, device, layout)
-    return fill(_sized(size, "ones"), 1, kind, requires_grad)
+    kind, where = options(dtype, device, layout)
+    return fill(_sized(size, "ones"), 1, kind, requires_grad, where)
 
 
 @composite(where=("torch",))
@@ -268,9 +297,9 @@ def empty(*size, dtype=None, layout=None, device=None, requires_grad=False, pin_
 
     Source: torch.empty.
     """
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     sizes = _sized(size, "empty")
-    return _made(meta(sizes, kind, CPU, format_strides(sizes, memory_format)), 0, requires_grad)
+    return _made(meta(sizes, kind, where, format_strides(sizes, memory_format)), 0, requires_grad)
 
 
 def format_strides(shape: tuple[int, ...], memory_format: Any) -> tuple[int, ...] | None:
@@ -316,12 +345,12 @@ def empty_strided(size, stride, *, dtype=None, layout=None, device=None, require
 
     Raises RuntimeError for strides that leave gaps or overlap where that cannot be held.
     """
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     size, stride = _checked(sizes_of((size,)), "empty_strided"), sizes_of((stride,))
-    return _strided(size, stride, kind, requires_grad)
+    return _strided(size, stride, kind, requires_grad, where)
 
 
-def _strided(size, stride, kind, requires_grad):
+def _strided(size, stride, kind, requires_grad, where):
     if len(size) != len(stride):
         raise RuntimeError(
             f"dimensionality of sizes ({len(size)}) must match dimensionality of strides "
@@ -329,11 +358,11 @@ def _strided(size, stride, kind, requires_grad):
         )
     if any(s < 0 for s in stride):
         raise RuntimeError(f"negative strides are not supported, got {list(stride)}")
-    wanted = meta(size, kind, CPU, stride)
+    wanted = meta(size, kind, where, stride)
     if is_dense(wanted):
         return _made(wanted, 0, requires_grad)
     reach = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    room = fill((reach if wanted.numel else 0,), 0, kind)
+    room = fill((reach if wanted.numel else 0,), 0, kind, False, where)
     result = room.as_strided(size, stride)
     if requires_grad:
         result.requires_grad_()
@@ -347,7 +376,7 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
 
     Source: torch.empty_permuted.
     """
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     size, order = _checked(sizes_of((size,)), "empty_permuted"), sizes_of((physical_layout,))
     if len(order) != len(size):
         raise RuntimeError(
@@ -358,7 +387,7 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
         raise RuntimeError(f"Dimension out of range in physical_layout {list(order)}")
     if len(set(order)) != len(order):
         raise RuntimeError(f"Duplicate dim not allowed in physical_layout {list(order)}")
-    return _made(meta(size, kind, CPU, strides_in_order(size, order)), 0, requires_grad)
+    return _made(meta(size, kind, where, strides_in_order(size, order)), 0, requires_grad)
 
 
 @composite(where=("torch",))
@@ -373,8 +402,8 @@ def full(size, fill_value, *, dtype=None, layout=None, device=None, requires_gra
     tensor([7, 7])
     """
     value, kind = fill_number(fill_value, dtype, "full")
-    options(kind, device, layout)
-    return fill(_sized((size,), "full"), value, kind, requires_grad)
+    kind, where = options(kind, device, layout)
+    return fill(_sized((size,), "full"), value, kind, requires_grad, where)
 
 
 def fill_number(value: Any, kind: dtype | None, name: str) -> tuple[Any, dtype]:
@@ -401,9 +430,9 @@ def fill_number(value: Any, kind: dtype | None, name: str) -> tuple[Any, dtype]:
 
 def like(input: Tensor, dtype: dtype | None, device: Any, layout: Any, memory_format: Any) -> Meta:
     """The Meta that the ``*_like`` functions make: strides as the input's if it has no gaps."""
-    if dtype is not None or device is not None or layout is not None:
-        options(dtype, device, layout)
     old = input._meta
+    if device is not None or layout is not None:
+        old = old.on(options(dtype, old.device if device is None else device, layout)[1])
     kind = dtype or old.dtype
     if old is old.flat and memory_format is None:
         return old if kind is old.dtype else meta(old.shape, kind, old.device)
@@ -447,50 +476,52 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
 def new_zeros(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):  # fmt: skip
     """Zeros of the dtype of this tensor. Source: Tensor.new_zeros."""
-    kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, "new_zeros"), 0, kind, requires_grad)
+    kind, where = _options_of(self, dtype, device, layout)
+    return fill(_sized(size, "new_zeros"), 0, kind, requires_grad, where)
 
 
 @composite(where=("Tensor",))
 def new_ones(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):  # fmt: skip
     """Ones of the dtype of this tensor. Source: Tensor.new_ones."""
-    kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, "new_ones"), 1, kind, requires_grad)
+    kind, where = _options_of(self, dtype, device, layout)
+    return fill(_sized(size, "new_ones"), 1, kind, requires_grad, where)
 
 
 @composite(where=("Tensor",))
 def new_empty(self, *size, dtype=None, device=None, requires_grad=False, layout=None,
               pin_memory=False):  # fmt: skip
     """A tensor of the dtype of this one, to be written. Source: Tensor.new_empty."""
-    kind = options(dtype or self._meta.dtype, device, layout)
-    return fill(_sized(size, "new_empty"), 0, kind, requires_grad)
+    kind, where = _options_of(self, dtype, device, layout)
+    return fill(_sized(size, "new_empty"), 0, kind, requires_grad, where)
 
 
 @composite(where=("Tensor",))
 def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
              pin_memory=False):  # fmt: skip
     """``fill_value`` everywhere, of the dtype of this tensor. Source: Tensor.new_full."""
-    kind = options(dtype or self._meta.dtype, device, layout)
+    kind, where = _options_of(self, dtype, device, layout)
     value, _ = fill_number(fill_value, kind, "new_full")
-    return fill(_sized((size,), "new_full"), value, kind, requires_grad)
+    return fill(_sized((size,), "new_full"), value, kind, requires_grad, where)
 
 
 @composite(where=("Tensor",))
 def new_empty_strided(self, size, stride, dtype=None, device=None, requires_grad=False,
                       layout=None, pin_memory=False):  # fmt: skip
     """A tensor of these strides and the dtype of this one. Source: Tensor.new_empty_strided."""
-    kind = options(dtype or self._meta.dtype, device, layout)
+    kind, where = _options_of(self, dtype, device, layout)
     size, stride = _checked(sizes_of((size,)), "new_empty_strided"), sizes_of((stride,))
-    return _strided(size, stride, kind, requires_grad)
+    return _strided(size, stride, kind, requires_grad, where)
 
 
 @composite(where=("Tensor",), name="new_tensor")
 def new_tensor_(self, data, *, dtype=None, device=None, requires_grad=False, layout=None,
                       pin_memory=False):  # fmt: skip
     """A tensor of this data with the dtype of this one. Source: Tensor.new_tensor."""
-    kind = options(dtype or self._meta.dtype, device, layout)
-    return from_array(array_of(data, kind), requires_grad)
+    kind, where = _options_of(self, dtype, device, layout)
+    if isinstance(data, Tensor):
+        return tensor(data, dtype=kind, device=where, requires_grad=requires_grad)
+    return from_array(array_of(data, kind), requires_grad, where)
 
 
 # ---- from other things
@@ -500,9 +531,9 @@ def new_tensor_(self, data, *, dtype=None, device=None, requires_grad=False, lay
 def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False,
                   pin_memory=False):  # fmt: skip
     """A tensor of no dimensions holding this number. Source: torch.scalar_tensor."""
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     value, _ = fill_number(s, kind, "scalar_tensor")
-    return fill((), value, kind, requires_grad)
+    return fill((), value, kind, requires_grad, where)
 
 
 @composite(where=("torch",), out=False)
@@ -513,14 +544,15 @@ def as_tensor(data, dtype=None, device=None):
     >>> torch.as_tensor([1, 2])
     tensor([1, 2])
     """
-    check_available(device)
+    where = check_available(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
-    if isinstance(data, np.ndarray) and (dtype is None or dtypes.from_numpy(data.dtype) is dtype):
-        share = NAMESPACES["torch"].get("from_numpy")
-        if share is not None and data.flags.writeable:
-            return share(data)
-    return from_array(array_of(data, dtype))
+        if device is None and where is CPU:  # as in PyTorch, which has no default to heed then
+            where = data._meta.device
+        return data.to(where, dtype)
+    if isinstance(data, np.ndarray) and data.flags.writeable and where is CPU:
+        if dtype is None or dtypes.from_numpy(data.dtype) is dtype:
+            return NAMESPACES["torch"]["from_numpy"](data)
+    return from_array(array_of(data, dtype), False, where)
 
 
 @composite(where=("torch",), out=False)
@@ -529,9 +561,14 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
 
     Raises ValueError where ``copy=False`` cannot be had.
     """
+    where = check_available(device)
     if isinstance(obj, Tensor):
         found = obj
-        if dtype is not None and dtype is not obj._meta.dtype:
+        if (device is not None or where is META) and where is not obj._meta.device:
+            if copy is False:
+                raise ValueError(f"can't alias a tensor on {obj._meta.device} from {where}")
+            found = obj.to(where, dtype)
+        elif dtype is not None and dtype is not obj._meta.dtype:
             if copy is False:
                 raise ValueError("can't alias tensor with another dtype: copy=False cannot be had")
             found = obj.to(dtype)
@@ -539,10 +576,10 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
             found = obj.clone()
         if not requires_grad and found._requires_grad:
             found = found.detach()
-    elif copy or not isinstance(obj, np.ndarray):
+    elif copy or not isinstance(obj, np.ndarray) or where is META:
         if copy is False:
-            raise ValueError(f"can't alias arbitrary sequence of type {type(obj).__name__}")
-        found = from_array(array_of(obj, dtype))
+            raise ValueError(f"can't alias a {type(obj).__name__} from {where}: it is to be copied")
+        found = from_array(array_of(obj, dtype), False, where)
     else:
         found = as_tensor(obj, dtype)
     return found.requires_grad_() if requires_grad else found

@@ -179,6 +179,7 @@ def elementwise(
             names = ("input", "other", "third")[:count]
         definition.infer = staticmethod(functools.partial(_infer, kind, count, own.get("refuse")))
         definition.widen = True
+        definition.one_device = True
         if "call" not in own:
             options["call"] = _call_of(count, names or function.__code__.co_varnames[:count])
         call = registry.operator(

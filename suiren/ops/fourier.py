@@ -107,7 +107,7 @@ class _half_transform:
         weights[1 : 1 + size - half] = 2
         shape = [1] * found._meta.ndim
         shape[dims[-1]] = half
-        return found * from_array(weights).reshape(shape)
+        return found * from_array(weights, where=found._meta.device).reshape(shape)
 
 
 # ---- arguments
@@ -363,10 +363,10 @@ ihfft2 = _two_dimensional("ihfft2", ihfftn)
 
 
 def _frequencies(numbers, n, d, dtype, device, requires_grad):
-    check_available(device)
+    where = check_available(device)
     kind = dtypes.get_default_dtype() if dtype is None else dtype
-    found = from_array((numbers / (n * d)).astype(kind.numpy) if n else numbers.astype(kind.numpy))
-    return found.requires_grad_() if requires_grad else found
+    found = numbers / (n * d) if n else numbers
+    return from_array(found.astype(kind.numpy), requires_grad, where)
 
 
 @composite(where=("fft",))

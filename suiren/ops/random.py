@@ -17,11 +17,13 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.autograd.mode import mode
+from suiren.device import META, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
 from suiren.ops.casts import _dense
-from suiren.ops.creation import drawn, fill, from_array, options
+from suiren.ops.creation import drawn, fill, from_array, options, without_data
+from suiren.ops.elementwise import broadcast_shapes
 from suiren.ops.views import sizes_of
 from suiren.random import Generator, generator_of
 from suiren.tensor import Tensor, value_of
@@ -55,8 +57,11 @@ def _shape(given: Any, name: str) -> tuple[int, ...]:
     return _checked(sizes_of(given))
 
 
-def _made(requires_grad: bool, draw: Drawing, *arguments: Any) -> Tensor:
-    result = drawn(draw, *arguments)
+def _made(where: device, requires_grad: bool, draw: Drawing, shape: Any, *arguments: Any) -> Tensor:
+    if where is META:
+        none = draw((0,), *arguments)  # for its errors: nothing is drawn
+        return without_data(meta(shape, dtypes.from_numpy(none.dtype)), requires_grad)
+    result = drawn(draw, shape, *arguments)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -150,18 +155,18 @@ def rand(*size, generator=None, names=None, dtype=None, layout=None, device=None
     >>> torch.rand(3)
     tensor([0.4963, 0.7682, 0.0885])
     """
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     shape = _shape(size, "rand")
-    return _made(requires_grad, _uniform, shape, 0, 1, kind, generator, "rand")
+    return _made(where, requires_grad, _uniform, shape, 0, 1, kind, generator, "rand")
 
 
 @composite(where=("torch",))
 def randn(*size, generator=None, names=None, dtype=None, layout=None, device=None,
           requires_grad=False, pin_memory=False):  # fmt: skip
     """Normal numbers of mean 0 and variance 1. Source: torch.randn."""
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     shape = _shape(size, "randn")
-    return _made(requires_grad, _normal, shape, 0, 1, kind, generator, "randn")
+    return _made(where, requires_grad, _normal, shape, 0, 1, kind, generator, "randn")
 
 
 @composite(where=("torch",))
@@ -190,10 +195,10 @@ def randint(*bounds, low=None, high=None, size=None, generator=None, dtype=None,
         low = given.pop()
     if given:
         raise TypeError(f"randint() takes low, high and size, got {len(bounds)} arguments")
-    kind = options(dtype or dtypes.int64, device, layout)
+    kind, where = options(dtype or dtypes.int64, device, layout)
     shape = _checked(sizes_of((size,)))
     low, high = _whole(low or 0, "low"), _whole(high, "high")
-    return _made(requires_grad, _integers, shape, low, high, kind, generator, "randint")
+    return _made(where, requires_grad, _integers, shape, low, high, kind, generator, "randint")
 
 
 def _whole(x: Any, name: str) -> int:
@@ -206,7 +211,7 @@ def _whole(x: Any, name: str) -> int:
 def randperm(n, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False,
              pin_memory=False):  # fmt: skip
     """A random order of the numbers from 0 to n - 1, int64 by default. Source: torch.randperm."""
-    kind = options(dtype or dtypes.int64, device, layout)
+    kind, where = options(dtype or dtypes.int64, device, layout)
     n = _whole(n, "n")
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
@@ -218,7 +223,10 @@ def randperm(n, *, generator=None, dtype=None, layout=None, device=None, require
             f"randperm: n is too large for {kind}, got {n}: value cannot be converted to type "
             f"{kind} without overflow"
         )
-    return _made(requires_grad, _draw, generator, "randperm", "randperm", n, kind.numpy)
+    if where is META:
+        return without_data(meta((n,), kind), requires_grad)
+    result = drawn(_draw, generator, "randperm", "randperm", n, kind.numpy)
+    return result.requires_grad_() if requires_grad else result
 
 
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
@@ -228,8 +236,16 @@ _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 # New tensors like another
 
 
-def _like(m: Meta, kind: dtype, memory_format: Any) -> Meta:
-    """The Meta of a result like ``m``: dense strides are kept."""
+def _like(
+    input: Tensor, kind: dtype | None, place: Any, layout: Any, memory_format: Any
+) -> tuple[dtype, Meta]:  # fmt: skip
+    """The dtype and the Meta of a result like ``input``: dense strides are kept."""
+    m = input._meta
+    kind, where = options(kind or m.dtype, m.device if place is None else place, layout)
+    return kind, _in_format(m.on(where), kind, memory_format)
+
+
+def _in_format(m: Meta, kind: dtype, memory_format: Any) -> Meta:
     name = str(memory_format or "torch.preserve_format").removeprefix("torch.")
     if name == "preserve_format":
         return m.like(dtype=kind) if _dense(m) else m.flat.like(dtype=kind)
@@ -254,6 +270,9 @@ def _in_memory_order(m: Meta, draw: Callable[[tuple[int, ...]], np.ndarray]) -> 
 
 
 def _new(m: Meta, draw: Callable, requires_grad: bool) -> Tensor:
+    if m.device is META:
+        draw((0,))
+        return without_data(m, requires_grad)
     result = drawn(_in_memory_order, m, draw)
     result._meta = result._storage.meta = m
     return result.requires_grad_() if requires_grad else result
@@ -263,8 +282,7 @@ def _new(m: Meta, draw: Callable, requires_grad: bool) -> Tensor:
 def rand_like(input, *, generator=None, dtype=None, layout=None, device=None,
               requires_grad=False, pin_memory=False, memory_format=None):  # fmt: skip
     """Uniform numbers in [0, 1) of the input's shape and dtype. Source: torch.rand_like."""
-    kind = options(dtype or input._meta.dtype, device, layout)
-    m = _like(input._meta, kind, memory_format)
+    kind, m = _like(input, dtype, device, layout, memory_format)
     return _new(m, lambda s: _uniform(s, 0, 1, kind, generator, "rand_like"), requires_grad)
 
 
@@ -272,8 +290,7 @@ def rand_like(input, *, generator=None, dtype=None, layout=None, device=None,
 def randn_like(input, *, generator=None, dtype=None, layout=None, device=None,
                requires_grad=False, pin_memory=False, memory_format=None):  # fmt: skip
     """Standard normal numbers of the input's shape and dtype. Source: torch.randn_like."""
-    kind = options(dtype or input._meta.dtype, device, layout)
-    m = _like(input._meta, kind, memory_format)
+    kind, m = _like(input, dtype, device, layout, memory_format)
     return _new(
         m,
         lambda s: _normal(s, 0, 1, kind, generator, "randn_like", not m.contiguous),
@@ -298,8 +315,7 @@ def randint_like(input, *bounds, low=None, high=None, generator=None, dtype=None
     if given:
         raise TypeError(f"randint_like() takes low and high, got {len(bounds)} bounds")
     high = high.item() if isinstance(high, Tensor) else high
-    kind = options(dtype or input._meta.dtype, device, layout)
-    m = _like(input._meta, kind, memory_format)
+    kind, m = _like(input, dtype, device, layout, memory_format)
     low, high = _whole(low, "low"), _whole(high, "high")
     return _new(
         m, lambda s: _integers(s, low, high, kind, generator, "randint_like"), requires_grad
@@ -333,7 +349,7 @@ def _zero_gradient(name: str, node: str, parameters: int = 1) -> Any:
 
     def backward(grad, metas, needs):
         gradients = [
-            fill(m.shape, 0, m.dtype) if need else None
+            fill(m.shape, 0, m.dtype, False, m.device) if need else None
             for m, need in zip(metas[:-1], needs, strict=False)
         ]
         return (*gradients, None)
@@ -364,8 +380,8 @@ _drawn = {name: _zero_gradient(name, node) for name, node in _NODES.items()}
 _drawn["normal"] = _zero_gradient("normal", "NormalBackward3", 2)
 
 
-def _from(name: str, inputs: tuple[Tensor, ...], array: np.ndarray) -> Tensor:
-    result = from_array(array)
+def _from(name: str, inputs: tuple[Tensor, ...], array: np.ndarray | Meta) -> Tensor:
+    result = without_data(array) if isinstance(array, Meta) else from_array(array)
     if mode.grad and any(x.requires_grad for x in inputs):
         return _drawn[name](*inputs, result)
     return result
@@ -384,10 +400,14 @@ def bernoulli(input, p=None, *, generator=None):
     m = input._meta
     if p is not None:
         _check_probability(p)
+        if m.device is META:
+            return without_data(m.flat)
         array = _draw(generator, "bernoulli", "bernoulli", tuple(m.shape), float(p), m.dtype.numpy)
         return from_array(array)
     if not m.dtype.is_floating_point:
         raise _missing("bernoulli_tensor_cpu_p_", m.dtype)
+    if m.device is META:
+        return _from("bernoulli", (input,), m)
     array = _bernoulli_each(tuple(m.shape), _array(input), m.dtype, generator)
     return _from("bernoulli", (input,), array)
 
@@ -427,10 +447,13 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
         )
     if input._meta.ndim and not input._meta.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1): there are no categories")
-    drawn = _draw(
-        generator, "multinomial", "multinomial", _array(input), num_samples, bool(replacement)
-    )
-    result = from_array(np.ascontiguousarray(drawn))
+    if input._meta.device is META:
+        result = without_data(meta((*input._meta.shape[:-1], num_samples), dtypes.int64))
+    else:
+        drawn = _draw(
+            generator, "multinomial", "multinomial", _array(input), num_samples, bool(replacement)
+        )
+        result = from_array(np.ascontiguousarray(drawn))
     if out is None:
         return result
     if out._meta.shape != result._meta.shape:
@@ -446,11 +469,15 @@ def poisson(input, generator=None):
     """
     if not input._meta.dtype.is_floating_point:
         raise _missing("poisson_cpu", input._meta.dtype)
+    if input._meta.device is META:
+        return _from("poisson", (input,), input._meta)
     return _from("poisson", (input,), _draw(generator, "poisson", "poisson", _array(input)))
 
 
 def standard_gamma(concentration, generator=None):
     """Gamma numbers of rate 1; for :class:`suiren.distributions.Gamma`, which differentiates."""
+    if concentration._meta.device is META:
+        return without_data(concentration._meta.flat)
     return from_array(_draw(generator, "standard_gamma", "gamma", _array(concentration)))
 
 
@@ -466,9 +493,9 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None,
     if size is not None:
         if tensors:
             raise TypeError("normal() takes a size together with numbers, not with tensors")
-        kind = options(dtype, device, layout)
-        array = _normal(_checked(sizes_of((size,))), mean, std, kind, generator, "normal")
-        return from_array(array, requires_grad)
+        kind, where = options(dtype, device, layout)
+        shape = _checked(sizes_of((size,)))
+        return _made(where, requires_grad, _normal, shape, mean, std, kind, generator, "normal")
     if not tensors:
         raise TypeError(
             f"normal() received ({type(mean).__name__}, {type(std).__name__}): give tensors, or "
@@ -479,6 +506,10 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None,
         raise _missing("normal_kernel_cpu", kind)
     if kind.is_complex:
         raise NotImplementedError("normal() with complex tensors is not supported; use randn")
+    name = "normal" if len(tensors) == 2 else "normal_mean" if tensors[0] is mean else "normal_std"
+    if any(x._meta.device is META for x in tensors):
+        shape = broadcast_shapes(*[x._meta.shape for x in tensors])
+        return _from(name, tensors, meta(shape, kind))
     arrays = [_array(x) if isinstance(x, Tensor) else x for x in (mean, std)]
     if np.any(np.asarray(arrays[1]) < 0):
         raise RuntimeError("normal expects all elements of std >= 0.0")
@@ -491,7 +522,6 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None,
             "size of tensor b"
         ) from None
     array = _draw(generator, "normal", "normal", shape, *arrays, kind.numpy)
-    name = "normal" if len(tensors) == 2 else "normal_mean" if tensors[0] is mean else "normal_std"
     return _from(name, tensors, array)
 
 
@@ -501,8 +531,11 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None,
 
 def _fill(input: Tensor, name: str, draw: Callable, node: str | None = None) -> Tensor:
     m = input._meta
-    array = _in_memory_order(m, draw)
-    drawn = from_array(array)
+    if m.device is META:
+        draw((0,))
+        drawn = without_data(m)
+    else:
+        drawn = from_array(_in_memory_order(m, draw))
     if mode.grad and input.requires_grad:
         drawn = _drawn[node or name](input, drawn)
     return assign(input, drawn, name)
@@ -591,6 +624,8 @@ def bernoulli_(input, p=0.5, *, generator=None):
     if isinstance(p, Tensor):
         if not p._meta.dtype.is_floating_point:
             raise _missing("bernoulli_tensor_cpu_p_", p._meta.dtype)
+        if m.device is META:
+            return assign(input, _from("bernoulli_each", (input,), m), "bernoulli_")
         chances = np.broadcast_to(_array(p), tuple(m.shape))
         array = _bernoulli_each(tuple(m.shape), chances, m.dtype, generator)
         return assign(input, _from("bernoulli_each", (input,), array), "bernoulli_")

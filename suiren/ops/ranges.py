@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
@@ -54,14 +55,14 @@ def arange(*bounds, start=0, end=None, step=1, dtype=None, layout=None, device=N
     kind = dtype
     if kind is None:
         kind = dtypes.int64 if whole else dtypes.get_default_dtype()
-    options(kind, device, layout)
+    _, where = options(kind, device, layout)
     if kind.is_complex or kind is dtypes.bool:
         raise NotImplementedError(f'"arange_cpu" not implemented for {kind.letter_name!r}')
     _check_range(start, end, step)
     if kind.category == dtypes.INTEGER:
         start, end, step = int(start), int(end), int(step)
         _check_range(start, end, step)
-    return _range(kind, start, step, _range_length(start, end, step), requires_grad)
+    return _range(kind, start, step, _range_length(start, end, step), requires_grad, where)
 
 
 def _range_length(start, end, step) -> int:
@@ -81,10 +82,12 @@ def _check_range(start, end, step) -> None:
         )
 
 
-def _range(kind: dtype, start: Any, step: Any, count: int, requires_grad: bool) -> Tensor:
+def _range(
+    kind: dtype, start: Any, step: Any, count: int, requires_grad: bool, where: device
+) -> Tensor:  # fmt: skip
     if kind.category == dtypes.INTEGER:
         start, step = _wrapped(int(start), kind), _wrapped(int(step), kind)
-    result = apply(ranged.operator, (start, step), (meta((count,), kind),))
+    result = apply(ranged.operator, (start, step), (meta((count,), kind, where),))
     if requires_grad:
         result.requires_grad_()
     return result
@@ -146,11 +149,11 @@ def range_(start=0, end=None, step=1, *, dtype=None, layout=None, device=None, r
     """Numbers from ``start`` up to and including ``end``. Source: torch.range (deprecated)."""
     if end is None:
         start, end = 0, start
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     start, end, step = (_number(x, "range") for x in (start, end, step))
     _check_range(start, end, step)
     count = int((end - start) / step) + 1
-    return _range(kind, start, step, count, requires_grad)
+    return _range(kind, start, step, count, requires_grad, where)
 
 
 def _steps(steps: Any, name: str) -> int:
@@ -239,8 +242,7 @@ def linspace(start, end, steps, *, dtype=None, layout=None, device=None, require
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
     start, end, kind = _ends(start, end, dtype, "linspace")
-    options(kind, device, layout)
-    wanted = meta((_steps(steps, "linspace"),), kind)
+    wanted = meta((_steps(steps, "linspace"),), *options(kind, device, layout))
     result = apply(spaced.operator, (start, end), (wanted,))
     return result.requires_grad_() if requires_grad else result
 
@@ -271,8 +273,7 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=No
              requires_grad=False, pin_memory=False):  # fmt: skip
     """``base`` to the powers ``linspace(start, end, steps)``. Source: torch.logspace."""
     start, end, kind = _ends(start, end, dtype, "logspace")
-    options(kind, device, layout)
-    wanted = meta((_steps(steps, "logspace"),), kind)
+    wanted = meta((_steps(steps, "logspace"),), *options(kind, device, layout))
     result = apply(log_spaced.operator, (start, end, _number(base, "logspace")), (wanted,))
     return result.requires_grad_() if requires_grad else result
 
@@ -307,12 +308,12 @@ def eye(n, m=None, *, dtype=None, layout=None, device=None, requires_grad=False,
     tensor([[1., 0.],
             [0., 1.]])
     """
-    kind = options(dtype, device, layout)
+    kind, where = options(dtype, device, layout)
     for size, name in ((n, "n"), (m, "m")):
         if size is not None and not hasattr(size, "__index__"):
             raise TypeError(f"eye(): argument '{name}' must be int, not {type(size).__name__}")
         if size is not None and size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
-    wanted = meta((int(n), int(n if m is None else m)), kind)
+    wanted = meta((int(n), int(n if m is None else m)), kind, where)
     result = apply(identity.operator, (), (wanted,))
     return result.requires_grad_() if requires_grad else result

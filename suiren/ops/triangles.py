@@ -87,9 +87,9 @@ def _indices(name: str, function):
                requires_grad=False):  # fmt: skip
         if row < 0 or col < 0:
             raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-        kind = options(dtype, device, layout)
+        kind, where = options(dtype, device, layout)
         found = np.stack(function(row, offset, col)) if row and col else np.zeros((2, 0))
-        return from_array(found.astype(kind.numpy))
+        return from_array(found.astype(kind.numpy), requires_grad, where)
 
     places.__name__ = places.__qualname__ = name
     places.__doc__ = (

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.operator import composite
-from suiren.ops.creation import from_array, options
+from suiren.ops.creation import from_array, options, without_data
 from suiren.tensor import Tensor
+from suiren.trace import meta
 
 # --------------------------------------------------------------------------
 # Shapes: each from a row of positions 0..M-1 and the length L of the (symmetric) window
@@ -43,13 +45,15 @@ def _kaiser(beta: float):
 
 def _window(count: Any, shape: Any, symmetric: bool, kind: Any, layout: Any, device: Any,
             requires_grad: bool, name: str) -> Tensor:  # fmt: skip
-    kind = options(kind, device, layout)
+    kind, where = options(kind, device, layout)
     if not kind.is_floating_point:
         raise RuntimeError(f"{name} expects floating point dtypes, got: {kind}")
     if not hasattr(count, "__index__"):
         raise TypeError(f"{name}(): the length must be an int, not {type(count).__name__}")
     if count < 0:
         raise RuntimeError(f"{name} requires non-negative window_length, got window_length={count}")
+    if where is META:
+        return without_data(meta((count,), kind), requires_grad)
     if count <= 1:
         found = np.ones(count)
     else:
@@ -218,5 +222,5 @@ def vander(x, N=None, *, increasing=False):
         raise RuntimeError(f"N must be non-negative, got {count}")
     if x._meta.dtype is dtypes.bool:
         x = x.long()
-    found = x.unsqueeze(-1) ** from_array(np.arange(count))
+    found = x.unsqueeze(-1) ** from_array(np.arange(count), where=x._meta.device)
     return found if increasing else found.flip(-1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import Operator, operator
 from suiren.tensor import Tensor
@@ -69,6 +70,8 @@ def update(
     if segment is None:
         if len(_segments) >= MAX_SEGMENTS:
             _segments.clear()
+        if any(meta.device is META for meta in metas):
+            return False  # there is nothing to record
         segment = _segments[key] = _segment(
             record, attributes, metas, len(rows[0]), len(numbers), len(written)
         )

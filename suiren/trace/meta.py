@@ -48,7 +48,8 @@ class Meta:
 
     def __repr__(self) -> str:
         layout = "" if self.contiguous else f" strides {self.strides}"
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]{layout}"
+        place = "" if self.device is CPU else f" on {self.device}"
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]{layout}{place}"
 
     def like(
         self,
@@ -62,6 +63,12 @@ class Meta:
             if strides is None:
                 strides = self.strides
         return meta(shape, dtype or self.dtype, self.device, strides)
+
+    def on(self, device: device) -> Meta:
+        """The same description on another device."""
+        if device is self.device:
+            return self
+        return meta(self.shape, self.dtype, device, None if self is self.flat else self.strides)
 
 
 _interned: WeakValueDictionary[tuple, Meta] = WeakValueDictionary()

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from suiren.device import META
 from suiren.trace.meta import Meta
 from suiren.trace.program import run_program
 from suiren.trace.segment import Segment
@@ -99,6 +100,8 @@ class Trace:
                     if self.room <= 0:
                         self._full()
                     return value
+            if argument.meta.device is META:  # a view of nothing: there is nothing to record
+                return Value(result)
             argument.get()
 
     def record_many(
