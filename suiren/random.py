@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes, random_native
-from suiren.device import CPU, check_available
+from suiren.device import CPU, META, check_available
 from suiren.device import device as _device
 from suiren.mt19937 import Stream
 from suiren.tensor import Tensor, new_tensor, value_of
@@ -40,6 +40,8 @@ class Generator:
 
     def __init__(self, device: Any = "cpu"):
         self.device: _device = check_available(device)
+        if self.device is META:
+            raise RuntimeError("the meta device has no random numbers and so no Generator")
         self.stream = Stream()
         self.lock = threading.Lock()
 

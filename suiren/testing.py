@@ -153,6 +153,10 @@ def _compare_values(actual: Any, expected: Any, options: _Options, place: str) -
         options.fail(
             f"The values for attribute 'shape' do not match: {a.shape} != {b.shape}.", place
         )
+    if a.device != b.device:
+        options.fail(
+            f"The values for attribute 'device' do not match: {a.device} != {b.device}.", place
+        )
     if options.check_dtype and a.dtype != b.dtype and not numbers:
         options.fail(
             f"The values for attribute 'dtype' do not match: {a.dtype} != {b.dtype}.", place
@@ -167,6 +171,8 @@ def _compare_values(actual: Any, expected: Any, options: _Options, place: str) -
     if a.dtype != b.dtype:
         kind = torch.promote_types(a.dtype, b.dtype)
         a, b = a.to(kind), b.to(kind)
+    if a.is_meta:  # nothing else could differ
+        return
     wrong = ~torch.isclose(a, b, rtol=rtol, atol=atol, equal_nan=options.equal_nan)
     if bool(wrong.any()):
         options.fail(_difference(a, b, wrong, rtol, atol, numbers), place)

@@ -16,7 +16,6 @@ from suiren import dispatch
 from suiren.autograd import graph
 from suiren.autograd.graph import refresh_history
 from suiren.autograd.mode import mode
-from suiren.device import META
 from suiren.dtypes import can_cast
 from suiren.operator import Operator, finish, translate
 from suiren.tensor import Tensor, View, new_tensor, value_of
@@ -193,7 +192,7 @@ def _fit(target: Tensor, result: Tensor, name: str) -> Tensor:
 
 def _brought(target: Tensor, result: Tensor, name: str) -> Tensor:
     """The result where the target is: only what has data can be copied, and only copy_ copies."""
-    if name != "copy_" and target._meta.device is not META:
+    if name != "copy_":
         raise RuntimeError(
             f"{name}: the result is on the device {result._meta.device} and is to be written to a "
             f"tensor on {target._meta.device}; copies between devices are not made here, use .to()"

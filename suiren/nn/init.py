@@ -271,7 +271,7 @@ def sparse_(
         tensor.normal_(0, std, generator=generator)
         for column in range(columns):
             # The rows are drawn from the default generator, whatever `generator` is.
-            chosen = suiren.randperm(rows)[:zeros]
+            chosen = suiren.randperm(rows, device=tensor.device)[:zeros]
             tensor[chosen, column] = 0
         return tensor
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
@@ -585,7 +586,7 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
             f"{upper}"
         )
     noise = (lower + upper) / 2
-    if training:
+    if training and input._meta.device is not META:
         from suiren.random import default_generator
 
         values = input.peek()

@@ -113,6 +113,7 @@ class addmm:
             [2., 5.]])
     """
 
+    one_device = True
     tensors = 5
     widen = True
 

@@ -44,7 +44,9 @@ def scaled_dot_product_attention(
     if kind.is_half:  # scores of half types are kept in float32 up to the result
         query, key, value = query.float(), key.float(), value.float()
     if is_causal:
-        attn_mask = from_array(np.tri(length, seen, dtype=np.bool_))
+        attn_mask = from_array(
+            np.tri(length, seen, dtype=np.bool_), where=query._meta.device
+        )
     # both factors are scaled by the root, so that the product stays in range
     root = math.sqrt(abs(scale))
     scores = (query * (math.copysign(root, scale))) @ (key.transpose(-2, -1) * root)  # ..., L, S

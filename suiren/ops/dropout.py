@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from suiren.device import META
 from suiren.operator import NAMESPACES, composite
 from suiren.ops.creation import drawn, from_array
 from suiren.ops.elementwise import assign
@@ -55,7 +56,7 @@ def _kept(m: Meta, p: float, by_channel: bool, scaled: bool = False) -> np.ndarr
 def _drop(input, p: float, train: bool, by_channel: bool = False):
     if p == 0 or not train or not input._meta.numel:
         return input
-    if p == 1:
+    if p == 1 or input._meta.device is META:  # nothing is drawn
         return input * from_array(np.zeros((), input._meta.dtype.numpy))
     return input * drawn(_scaled, input._meta, p, by_channel)
 
@@ -67,7 +68,7 @@ def _scaled(m: Meta, p: float, by_channel: bool) -> np.ndarray:
 def _drop_alpha(input, p: float, train: bool, by_channel: bool = False):
     if p == 0 or not train or not input._meta.numel:
         return input
-    if p == 1:
+    if p == 1 or input._meta.device is META:  # nothing is drawn
         return input * from_array(np.zeros((), input._meta.dtype.numpy))
     scale = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
     mask = _kept(input._meta, p, by_channel)
@@ -230,8 +231,10 @@ _torch_form("feature_alpha_dropout", lambda x, p, train: _drop_alpha(x, p, train
 def native_dropout(input, p, train):
     """(dropout's result, which elements were kept). Source: torch.native_dropout."""
     if train is False or not input._meta.numel:
-        ones = from_array(np.ones(tuple(input._meta.shape), np.bool_))
+        ones = from_array(np.ones(tuple(input._meta.shape), np.bool_), where=input._meta.device)
         return input.clone(), ones
+    if input._meta.device is META:
+        return input * 1.0, input.bool()
     mask = _kept(input, p, False)
     scale = 0.0 if p == 1 else 1 / (1 - p)
     return input * from_array(mask) * scale, from_array(mask.astype(np.bool_))

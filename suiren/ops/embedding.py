@@ -9,9 +9,10 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.autograd.mode import no_grad
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
-from suiren.ops.creation import from_array
+from suiren.ops.creation import from_array, without_data
 from suiren.ops.elementwise import assign
 from suiren.ops.index_tensors import known_range
 from suiren.tensor import Tensor, value_of
@@ -110,6 +111,8 @@ class _gradient:
         if padding_idx >= 0:
             picked = picked.masked_fill((indices == padding_idx).unsqueeze(-1), 0)
         if by_frequency:
+            if indices._meta.device is META:
+                return picked
             counts = np.bincount(indices.peek().reshape(-1), minlength=rows)
             factors = from_array(1 / np.maximum(counts, 1)).to(grad._meta.dtype)
             picked = picked * _embedding(factors, indices, -1, False).unsqueeze(-1)
@@ -221,6 +224,8 @@ def one_hot(input, num_classes=-1):
             "one_hot is only applicable to index tensor of type LongTensor, got "
             f"{input._meta.dtype}"
         )
+    if input._meta.device is META and num_classes > 0:
+        return without_data(meta((*input._meta.shape, num_classes), dtypes.int64))
     values = input.peek()
     if not values.size and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")

@@ -11,6 +11,7 @@ from math import isfinite
 import numpy as np
 
 from suiren import dtypes, return_types
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import from_array
@@ -121,6 +122,8 @@ def histc(input, bins=100, min=0, max=0):
             f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0"
         )
     low, high = float(min), float(max)
+    if input._meta.device is META:
+        return _histc(input, int(bins), low, high)
     given = None if low == high and input._meta.numel else (low, high)
     data = _widened(input).reshape(-1) if given is None else np.zeros(0)
     low, high = _range_of("torch.histc", data, given)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.creation import fill, from_array
@@ -26,6 +27,7 @@ from suiren.trace import Meta, meta
 from suiren.views import assign, make_view, offset_of
 
 _INDEX_TYPES = (dtypes.int64, dtypes.int32, dtypes.bool, dtypes.uint8)
+_MASKS = (dtypes.bool, dtypes.uint8)
 
 # --------------------------------------------------------------------------
 # Reading what stands in the brackets
@@ -340,6 +342,12 @@ def setitem(self, index, value):
 
     Raises IndexError as reading does, RuntimeError for values of another shape.
     """
+    if self._meta.device is META and any(
+        isinstance(i, Tensor) and i._meta.device is META and i._meta.dtype in _MASKS
+        for i in (index if index.__class__ is tuple else (index,))
+    ):
+        assign(self, self.detach())  # how many places there are is not known, nor what is in them
+        return
     masked = _whole_mask(self, index, value)
     if masked is not None:
         assign(self, masked)
@@ -368,7 +376,8 @@ def _value(value: Any, found: Tensor, advanced: list) -> Tensor:
     if value.__class__ in dtypes.PYTHON_NUMBERS or isinstance(value, np.generic):
         if isinstance(value, np.generic):
             value = value.item()
-        return fill(() if advanced else found._meta.shape, checked_number(value, kind), kind)
+        shape = () if advanced else found._meta.shape
+        return fill(shape, checked_number(value, kind), kind, False, found._meta.device)
     raise TypeError(
         f"can't assign a {type(value).__name__} to a torch.{kind.letter_name}Tensor: make it a "
         "tensor with torch.tensor() first"
@@ -436,11 +445,13 @@ def _whole_mask(self: Tensor, index: Any, value: Any) -> Tensor | None:
             return None
         number: Any = value.to(mine.dtype).reshape(())
     elif value.__class__ in dtypes.PYTHON_NUMBERS:
-        number = fill((), checked_number(value, mine.dtype), mine.dtype)
+        number = fill((), checked_number(value, mine.dtype), mine.dtype, False, mine.device)
     else:
         return None
     _check_mask(index, self, 0)
     mask = index.reshape(shape + (1,) * (mine.ndim - len(shape)))
+    if mine.device is META:
+        mask = mask.to(META)
     return choose(mask, number, self)
 
 
@@ -499,6 +510,8 @@ def index_put(input, indices, values, accumulate=False):
             f"{input._meta.dtype.letter_name} for the destination and "
             f"{values._meta.dtype.letter_name} for the source."
         )
+    if any(x is not None and x._meta.device is META and x._meta.dtype in _MASKS for x in indices):
+        return input.clone()  # how many places there are is not known
     dims, tensors = _put_places(input, indices)
     if not dims:
         wanted = values.expand(input._meta.shape)

@@ -53,6 +53,7 @@ class cat:
             [1., 1.]])
     """
 
+    one_device = True
     tensors = 0
 
     def call(tensors, dim=0):
@@ -150,6 +151,7 @@ class stack:
             [2, 4]])
     """
 
+    one_device = True
     tensors = 0
 
     def call(tensors, dim=0):

@@ -98,6 +98,7 @@ def _promoted(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 class _Pointwise:
     """What the losses of an input and a target element by element share."""
 
+    one_device = True
     tensors = 2
     widen = True
 

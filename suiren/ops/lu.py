@@ -77,7 +77,7 @@ def _parts(packed: Tensor) -> tuple[Tensor, Tensor]:
 def _eye(x: Tensor, m: int, k: int) -> Tensor:
     from suiren.ops.creation import from_array
 
-    return from_array(np.eye(m, k, dtype=x._meta.dtype.numpy))
+    return from_array(np.eye(m, k, dtype=x._meta.dtype.numpy), where=x._meta.device)
 
 
 def _lu_gradient(gl, gu, permutation, lower, upper):
@@ -245,7 +245,7 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     from suiren.ops.creation import from_array
 
     m = LU_data._meta
-    empty = from_array(np.zeros(0, m.dtype.numpy))
+    empty = from_array(np.zeros(0, m.dtype.numpy), where=m.device)
     lower, upper = _parts(LU_data) if unpack_data else (empty, empty)
     p = empty
     if unpack_pivots:

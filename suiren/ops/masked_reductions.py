@@ -126,8 +126,9 @@ def _count(input, mask, dims, keepdim: bool):
     mask = _mask_of(input, mask)
     if mask is not None:
         return mask.sum(dims, keepdim)
-    shape = input._meta.shape
-    return fill(reduced_shape(shape, dims, keepdim), prod([shape[d] for d in dims]), dtypes.int64)
+    m = input._meta
+    count = prod([m.shape[d] for d in dims])
+    return fill(reduced_shape(m.shape, dims, keepdim), count, dtypes.int64, False, m.device)
 
 
 @composite(name="mean", where=_WHERE, out=False)

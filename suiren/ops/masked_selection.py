@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
-from suiren.ops.creation import fill, from_array
+from suiren.ops.creation import fill, from_array, without_data
 from suiren.ops.elementwise import broadcast_shapes
 from suiren.ops.flat_positions import put
 from suiren.ops.indexing import choose
@@ -97,7 +98,7 @@ class masked_scatter:
         return input
 
     def grad_input(grad, mask):
-        return choose(mask, fill((), 0, grad._meta.dtype), grad)
+        return choose(mask, fill((), 0, grad._meta.dtype, False, grad._meta.device), grad)
 
     def grad_source(grad, mask, source_meta):
         return apply(masked_gathered.operator, (grad, mask), (source_meta.flat,))
@@ -155,6 +156,8 @@ def nonzero_static(input, *, size, fill_value=-1):
     """nonzero() cut or filled up to ``size`` rows. Source: torch.nonzero_static."""
     if size < 0:
         raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
+    if input._meta.device is META:
+        return without_data(meta((size, input._meta.ndim), dtypes.int64))
     array = input.peek()
     found = np.full((size, array.ndim), fill_value, np.int64)
     if array.ndim:

@@ -20,6 +20,7 @@ from suiren.trace import Meta, meta
 class select_by:
     """``input`` where ``condition`` is true, ``other`` elsewhere."""
 
+    one_device = True
     tensors = 3
 
     def call(condition, input, other):
@@ -95,6 +96,7 @@ NAMESPACES["Tensor"]["where"] = _where_method
 class fill_masked:
     """``input`` with ``value`` (a number or a tensor of one element) where ``mask`` is true."""
 
+    one_device = True
     tensors = 3
 
     def call(input, mask, value):

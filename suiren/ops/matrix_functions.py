@@ -288,7 +288,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
         rcond = np.finfo(a.dtype.numpy).eps * max(m, n)
     cut = 0.0 if driver == "gels" else float(rcond)
     found, rank, values = _least_squares(A, right, cut)
-    none = from_array(np.zeros(0, real_kind(a.dtype).numpy))
+    none = from_array(np.zeros(0, real_kind(a.dtype).numpy), where=a.device)
     residuals = none
     if m > n and driver != "gelsy" and (driver == "gels" or (rank.peek() == n).all()):
         rest = (matmul(A, found) - right).abs()
@@ -298,7 +298,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     return _lstsq((
         found.squeeze(-1) if vector else found,
         residuals,
-        from_array(np.zeros(0, np.int64)) if driver == "gels" else rank,
+        from_array(np.zeros(0, np.int64), where=a.device) if driver == "gels" else rank,
         values if driver in ("gelsd", "gelss") else none,
     ))
 
@@ -358,7 +358,8 @@ def _reflection(A: Tensor, i: int) -> Tensor:
     unit[i] = 1
     below = np.zeros(m, A._meta.dtype.numpy)
     below[i + 1 :] = 1
-    return A[..., :, i] * from_array(below) + from_array(unit)
+    place = A._meta.device
+    return A[..., :, i] * from_array(below, where=place) + from_array(unit, where=place)
 
 
 def _reflect(A: Tensor, tau: Tensor, i: int, x: Tensor, adjoint: bool) -> Tensor:
@@ -407,7 +408,7 @@ def householder_product(A, tau):
     from suiren.ops.creation import from_array
 
     m = A._meta
-    unit = from_array(np.eye(*m.shape[-2:], dtype=m.dtype.numpy))
+    unit = from_array(np.eye(*m.shape[-2:], dtype=m.dtype.numpy), where=m.device)
     found = unit.expand(m.shape)
     if not tau._meta.shape[-1]:
         return A.clone().copy_(found)

@@ -170,6 +170,10 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
             f"Could not set tensor of type {source._meta.dtype} to a tensor of type "
             f"{self._meta.dtype}"
         )
+    if source._meta.device is not self._meta.device:
+        raise RuntimeError(
+            f"set_: a tensor on {self._meta.device} cannot take memory on {source._meta.device}"
+        )
     if size is not None:
         strides = stride or meta(sizes_of((size,)), self._meta.dtype).strides
         source = as_strided(source.detach(), size, strides, storage_offset)

@@ -19,6 +19,7 @@ from suiren.trace import meta
 class _nll_loss:
     """(minus the log probability of each target class, the sum of the weights that counted)."""
 
+    one_device = True
     tensors = 3
     results = 2
     widen = True
@@ -149,6 +150,7 @@ class _nll_gradient:
 class _nll_loss2d:
     """nll_loss of images: the same, under the node name that PyTorch gives it."""
 
+    one_device = True
     tensors = 3
     results = 2
     widen = True

@@ -128,6 +128,7 @@ class _batch_norm:
     In training the statistics are the input's own, else ``mean`` and ``variance`` are used.
     """
 
+    one_device = True
     tensors = 6
     results = 4
     widen = True
@@ -349,6 +350,7 @@ def native_batch_norm(
 class _layer_norm:
     """(normalized input, mean, inverse standard deviation) over the last ``count`` dimensions."""
 
+    one_device = True
     tensors = 4
     results = 3
     widen = True
@@ -488,6 +490,7 @@ def torch_layer_norm(
 class _group_norm:
     """(normalized input, mean, inverse standard deviation) over groups of channels."""
 
+    one_device = True
     tensors = 4
     results = 3
     widen = True

@@ -78,7 +78,7 @@ def _moved_back(result, axis: int, ndim: int):
 def _levels(q, m):
     if isinstance(q, Tensor):
         return q.reshape(-1)
-    return NAMESPACES["torch"]["tensor"]([q], dtype=m.dtype)
+    return NAMESPACES["torch"]["tensor"]([q], dtype=m.dtype, device=m.device)
 
 
 def _between(ordered, q, interpolation, ignore_nan):

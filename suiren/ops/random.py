@@ -17,7 +17,7 @@ import numpy as np
 
 from suiren import dtypes
 from suiren.autograd.mode import mode
-from suiren.device import META, device
+from suiren.device import CPU, META, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
@@ -493,7 +493,8 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, layout=None,
     if size is not None:
         if tensors:
             raise TypeError("normal() takes a size together with numbers, not with tensors")
-        kind, where = options(dtype, device, layout)
+        # PyTorch too heeds no default device here
+        kind, where = options(dtype, CPU if device is None else device, layout)
         shape = _checked(sizes_of((size,)))
         return _made(where, requires_grad, _normal, shape, mean, std, kind, generator, "normal")
     if not tensors:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
-from suiren.device import device
+from suiren.device import META, device
 from suiren.dispatch import apply
 from suiren.dtypes import dtype
 from suiren.operator import composite, operator
@@ -166,14 +166,19 @@ def _steps(steps: Any, name: str) -> int:
     return steps.__index__()
 
 
-def _ends(start: Any, end: Any, kind: dtype | None, name: str) -> tuple[Any, Any, dtype]:
+def _ends(
+    start: Any, end: Any, kind: dtype | None, place: Any, name: str
+) -> tuple[Any, Any, dtype, Any]:  # fmt: skip
+    """The ends as numbers, the dtype, and the device: that of ends without data if not given."""
     for x in (start, end):
         if isinstance(x, Tensor) and x._meta.ndim:
             raise RuntimeError(
                 f"{name} only supports 0-dimensional start and end tensors, but got "
                 f"{x._meta.ndim} dimension(s)"
             )
-    start, end = _number(start, name), _number(end, name)
+        if isinstance(x, Tensor) and x._meta.device is META and place is None:
+            place = META
+    start, end = [_end(x, name) for x in (start, end)]
     complex_ends = isinstance(start, complex) or isinstance(end, complex)
     if kind is None:
         kind = dtypes.default_complex() if complex_ends else dtypes.get_default_dtype()
@@ -182,7 +187,13 @@ def _ends(start: Any, end: Any, kind: dtype | None, name: str) -> tuple[Any, Any
             f"{name}(): inferred dtype is complex because an end is, and can't be safely cast to "
             f"passed dtype {kind}"
         )
-    return start, end, kind
+    return start, end, kind, place
+
+
+def _end(x: Any, name: str) -> Any:
+    if isinstance(x, Tensor) and x._meta.device is META:
+        return 0j if x._meta.dtype.is_complex else 0.0
+    return _number(x, name)
 
 
 @operator(where=(), name="linspace")
@@ -241,7 +252,7 @@ def linspace(start, end, steps, *, dtype=None, layout=None, device=None, require
     >>> torch.linspace(0, 1, 5)
     tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
     """
-    start, end, kind = _ends(start, end, dtype, "linspace")
+    start, end, kind, device = _ends(start, end, dtype, device, "linspace")
     wanted = meta((_steps(steps, "linspace"),), *options(kind, device, layout))
     result = apply(spaced.operator, (start, end), (wanted,))
     return result.requires_grad_() if requires_grad else result
@@ -272,7 +283,7 @@ class log_spaced:
 def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=None,
              requires_grad=False, pin_memory=False):  # fmt: skip
     """``base`` to the powers ``linspace(start, end, steps)``. Source: torch.logspace."""
-    start, end, kind = _ends(start, end, dtype, "logspace")
+    start, end, kind, device = _ends(start, end, dtype, device, "logspace")
     wanted = meta((_steps(steps, "logspace"),), *options(kind, device, layout))
     result = apply(log_spaced.operator, (start, end, _number(base, "logspace")), (wanted,))
     return result.requires_grad_() if requires_grad else result

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
-from suiren.ops.creation import from_array
+from suiren.ops.creation import from_array, without_data
 from suiren.ops.elementwise import kept_layout
 from suiren.ops.indexed_slices import index_select
 from suiren.ops.lowering import narrow
@@ -241,6 +242,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         raise TypeError(f"repeats must be an int or a tensor, got {type(repeats).__name__}")
     if repeats._meta.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError("repeats has to be Long or Int tensor")
+    if repeats._meta.device is META and output_size is not None:
+        return index_select(input, dim, without_data(meta((output_size,), dtypes.int64)))
     times = repeats.peek()
     if times.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")

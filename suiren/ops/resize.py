@@ -620,5 +620,6 @@ def affine_grid(theta, size, align_corners=None):
     if shape[0] != size[0]:
         raise RuntimeError(f"Expected a batch of {size[0]} matrices in affine_grid, got {shape[0]}")
     kind = np.dtype(np.float64 if theta._meta.dtype.itemsize == 8 else np.float32)
-    base = from_array(_base_grid(size[2:], bool(align_corners), kind)).to(theta._meta.dtype)
+    grid = _base_grid(size[2:], bool(align_corners), kind)
+    base = from_array(grid, where=theta._meta.device).to(theta._meta.dtype)
     return _affine_grid(theta, base, size[2:])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.creation import fill
@@ -329,7 +330,7 @@ def _number(value, kind, name: str):
                 f"{name}() takes a number or a tensor of no dimensions, got "
                 f"{value._meta.ndim} dimension(s)"
             )
-        value = value.item()
+        value = 0 if value._meta.device is META else value.item()
     return checked_number(value, kind)
 
 
@@ -360,7 +361,9 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
             raise RuntimeError("reduce argument must be either add or multiply.")
         if not isinstance(src, Tensor):
             number = checked_number(src, input._meta.dtype)
-            src = fill(index._meta.shape, number, input._meta.dtype)
+            src = fill(
+                index._meta.shape, number, input._meta.dtype, False, input._meta.device
+            )
         return apply(scatter_reduced.operator, (input, index, src), (dim, names[reduce], True))
     if isinstance(src, Tensor):
         return apply(scatter_src.operator, (input, index, src), (dim,))
@@ -465,7 +468,7 @@ def combined_gradients(grad, input, part, result, how, include_self, at, to):
     if how == "sum":
         return grad, at(grad)
     if how == "mean":
-        ones = fill(part._meta.shape, 1, kind)
+        ones = fill(part._meta.shape, 1, kind, False, part._meta.device)
         count = to(ones) + (1 if include_self else 0)
         count = count + (count == 0).to(kind)
         return grad / count, at(grad / count)
@@ -482,7 +485,7 @@ def combined_gradients(grad, input, part, result, how, include_self, at, to):
     zeros_at = to(zero.to(kind)) + ((input == 0).to(kind) if include_self else 0)
     one = fill((), 1, kind)
     nonzero_input = choose(input == 0, one, input) if include_self else fill(
-        input._meta.shape, 1, kind)
+        input._meta.shape, 1, kind, False, input._meta.device)
     nonzero_part = choose(zero, one, part)
     logs = nonzero_part.abs().log()
     # sign and size of the product of everything that is not zero

@@ -201,7 +201,7 @@ def _as_values(values, like):
     kind = np.int64 if isinstance(values, int) else np.float64
     if like._meta.dtype.is_floating_point and isinstance(values, float):
         kind = like._meta.dtype.numpy
-    return from_array(np.array(values, kind))
+    return from_array(np.array(values, kind), where=like._meta.device)
 
 
 @composite(where=("torch",))

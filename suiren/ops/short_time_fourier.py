@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren.operator import NAMESPACES, composite
-from suiren.ops.creation import from_array
+from suiren.ops.creation import fill, from_array
 from suiren.ops.fourier import fft, ifft, irfft, resized, rfft
 from suiren.tensor import Tensor
 
@@ -20,7 +20,7 @@ def _window(name: str, window: Tensor | None, n_fft: int, length: int, like: Ten
         raise RuntimeError(f"{name}: expected 0 < win_length <= n_fft, but got {length}")
     if window is None:
         kind = np.zeros(0, like._meta.dtype.numpy).real.dtype
-        window = from_array(np.ones(length, kind))
+        window = from_array(np.ones(length, kind), where=like._meta.device)
     elif window._meta.ndim != 1 or window._meta.shape[0] != length:
         raise RuntimeError(
             f"{name}: expected a 1D window tensor of size equal to win_length={length}, but got "
@@ -118,13 +118,13 @@ def istft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tr
     count = m.shape[-1]
     total = n_fft + hop * (count - 1)
     at = (np.arange(count)[:, None] * hop + np.arange(n_fft)).reshape(-1)
-    places = from_array(at)
+    place = frames._meta.device
+    places = from_array(at, where=place)
     batch = frames._meta.shape[0]
-    zeros = NAMESPACES["torch"]["zeros"]
-    signal = zeros(batch, total, dtype=frames._meta.dtype)
+    signal = fill((batch, total), 0, frames._meta.dtype, False, place)
     signal = signal.index_add(1, places, frames.reshape(batch, count * n_fft))
     power = (weights * weights).expand(count, n_fft).reshape(-1)
-    envelope = zeros(total, dtype=power._meta.dtype).index_add(0, places, power)
+    envelope = fill((total,), 0, power._meta.dtype, False, place).index_add(0, places, power)
     start = n_fft // 2 if center else 0
     if length is not None:
         stop = start + length

@@ -43,7 +43,7 @@ def _flat_steps(source: Tensor) -> Tensor:
         flat = permute(flat, order)
     if root.ndim != 1:
         flat = make_view(
-            reshaped.operator, flat, ((root.numel,),), meta((root.numel,), root.dtype), 0
+            reshaped.operator, flat, ((root.numel,),), root.flat.like((root.numel,)), 0
         )
     return flat
 
@@ -153,11 +153,11 @@ class _as_strided_elsewhere:
 
     def grad_input(grad, input_meta, size, stride, offset, held, strides, first):
         shape = tuple(input_meta.shape)
-        zeros = zeros_of(meta((held,), grad._meta.dtype))
+        zeros = zeros_of(grad._meta.like((held,)))
         found = apply(as_strided_add.operator, (zeros, grad), (size, stride, offset))
         if any(n > 1 and s == 0 for n, s in zip(shape, strides, strict=True)):
             # elements that the input shows several times share what comes to their memory
-            ones = zeros_of(meta(shape, grad._meta.dtype)) + 1
+            ones = zeros_of(grad._meta.like(shape)) + 1
             times = apply(as_strided_add.operator, (zeros, ones), (shape, strides, first))
             found = found / times.clamp(min=1)
         return apply(as_strided.operator, (found,), (shape, strides, first))

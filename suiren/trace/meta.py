@@ -15,6 +15,8 @@ from suiren import dtypes
 from suiren.device import CPU, device
 from suiren.size import Size
 
+_device = device  # Meta has an attribute of that name
+
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """Row-major strides in elements; an empty dimension counts as one, as in PyTorch."""
@@ -64,11 +66,11 @@ class Meta:
                 strides = self.strides
         return meta(shape, dtype or self.dtype, self.device, strides)
 
-    def on(self, device: device) -> Meta:
+    def on(self, where: _device) -> Meta:
         """The same description on another device."""
-        if device is self.device:
+        if where is self.device:
             return self
-        return meta(self.shape, self.dtype, device, None if self is self.flat else self.strides)
+        return meta(self.shape, self.dtype, where, None if self is self.flat else self.strides)
 
 
 _interned: WeakValueDictionary[tuple, Meta] = WeakValueDictionary()

@@ -119,7 +119,7 @@ def _bag_of_each_word(
         starts = offsets[:-1].long()
     else:
         starts = offsets.long()
-    if starts.shape[0]:
+    if starts.shape[0] and not starts.is_meta:
         if int(starts[0]) != 0:
             raise RuntimeError(
                 "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start "

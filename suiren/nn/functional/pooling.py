@@ -98,7 +98,8 @@ def _max_unpool(
     leading, spatial = input.shape[:-axes], input.shape[-axes:]
     size = _unpooled_size(spatial, kernel, step, spread(padding), output_size)
     places = math.prod(size)
-    if indices.numel() and bool(((indices < 0) | (indices >= places)).any()):
+    looked_at = indices.numel() and not indices.is_meta
+    if looked_at and bool(((indices < 0) | (indices >= places)).any()):
         bad = int(indices.max())
         raise RuntimeError(
             f"Found an invalid max index: {bad} "
@@ -148,12 +149,14 @@ def _window_starts(samples: Tensor, size: int, out: int, width: int) -> Tensor:
     arXiv:1412.6071); the last window touches the end.
     """
     if out == 1:
-        return suiren.full((*samples.shape, 1), size - width, dtype=suiren.int64)
+        return suiren.full(
+            (*samples.shape, 1), size - width, dtype=suiren.int64, device=samples.device)
     alpha = (size - width) / (out - 1)
-    order = suiren.arange(out - 1, dtype=samples.dtype)
+    order = suiren.arange(out - 1, dtype=samples.dtype, device=samples.device)
     shift = samples.unsqueeze(-1)  # batch, channels, 1
     starts = ((order + shift) * alpha).long() - (shift * alpha).long()
-    last = suiren.full((*samples.shape, 1), size - width, dtype=suiren.int64)
+    last = suiren.full(
+        (*samples.shape, 1), size - width, dtype=suiren.int64, device=samples.device)
     return suiren.cat([starts, last], -1)
 
 
@@ -187,14 +190,16 @@ def _fractional_max_pool(
     samples = samples[:batch]  # an input without batch takes the first of the given ones
     # In two dimensions the first sample is for the width, in three for the depth: PyTorch's order.
     columns = range(axes - 1, -1, -1) if axes == 2 else range(axes)
-    place = suiren.zeros((1, 1, *[1] * axes, *[1] * axes), dtype=suiren.int64)
+    place = suiren.zeros(
+        (1, 1, *[1] * axes, *[1] * axes), dtype=suiren.int64, device=input.device)
     for axis, column in enumerate(columns):
         starts = _window_starts(samples[..., column], spatial[axis], out[axis], kernel[axis])
         shape = [batch, channels] + [1] * (2 * axes)
         shape[2 + axis] = out[axis]
         within = [1] * (2 + 2 * axes)
         within[2 + axes + axis] = kernel[axis]
-        along = starts.view(shape) + suiren.arange(kernel[axis]).view(within)
+        inside = suiren.arange(kernel[axis], device=input.device).view(within)
+        along = starts.view(shape) + inside
         place = place * spatial[axis] + along
     windows = place.reshape(batch, channels, math.prod(out), math.prod(kernel))
     flat = batched.reshape(batch, channels, math.prod(spatial))

@@ -51,7 +51,7 @@ class _Orthogonal(Module):
             if self.orthogonal_map == "matrix_exp":
                 Q = suiren.matrix_exp(skew)
             else:
-                one = suiren.eye(n, dtype=skew.dtype)
+                one = suiren.eye(n, dtype=skew.dtype, device=skew.device)
                 Q = suiren.linalg.solve(one + skew * -0.5, one + skew * 0.5)
             if n != k:
                 Q = Q[..., :k]
@@ -89,7 +89,8 @@ class _Orthogonal(Module):
         elif n == k:
             Q = _orthonormal(Q)
         else:
-            filling = suiren.randn(*Q.shape[:-2], n, n - k, dtype=Q.dtype)
+            filling = suiren.randn(
+                *Q.shape[:-2], n, n - k, dtype=Q.dtype, device=Q.device)
             Q = _orthonormal(suiren.cat([Q, filling], -1))
         self.base = Q
         minus_one = suiren.zeros_like(given)  # what every map takes to the first columns of 1
@@ -100,7 +101,7 @@ class _Orthogonal(Module):
 def _is_orthogonal(Q: Tensor) -> bool:
     """Whether the columns are orthonormal up to rounding."""
     n, k = Q.shape[-2:]
-    one = suiren.eye(k, dtype=Q.dtype)
+    one = suiren.eye(k, dtype=Q.dtype, device=Q.device)
     return suiren.allclose(Q.mH @ Q, one, atol=10 * n * suiren.finfo(Q.dtype).eps)
 
 
