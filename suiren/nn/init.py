@@ -116,7 +116,7 @@ def _keep_normal_between(
 ) -> Tensor:
     tensor.normal_(mean, std, generator=generator)
     outside = (tensor < a) | (tensor > b)
-    while bool(outside.any()):
+    while not tensor.is_meta and bool(outside.any()):
         again = suiren.empty_like(tensor).normal_(mean, std, generator=generator)
         tensor.copy_(suiren.where(outside, again, tensor))
         outside = (tensor < a) | (tensor > b)
@@ -130,7 +130,7 @@ def _keep_uniform_by_density(
     closest = min(max(mean, a), b)
     peak = ((closest - mean) / std) ** 2
     waiting = suiren.ones_like(tensor, dtype=suiren.bool)
-    while bool(waiting.any()):
+    while not tensor.is_meta and bool(waiting.any()):
         proposed = suiren.empty_like(tensor).uniform_(a, b, generator=generator)
         chance = ((peak - ((proposed - mean) / std) ** 2) / 2).exp()
         accepted = suiren.empty_like(tensor).uniform_(generator=generator) <= chance
