@@ -26,6 +26,7 @@ LAYERS = {
     "3x3 256-256 of 14": (4, 256, 14, 256, 3, 1, 1),
     "3x3 512-512 of 7": (4, 512, 7, 512, 3, 1, 1),
     "3x3 32-32 of 28": (32, 32, 28, 32, 3, 1, 1),
+    "3x3 1-32 of 28": (32, 1, 28, 32, 3, 1, 1),
 }
 OURS = ("convolve", "correlate", "matmul", "winograd", "together")
 KINDS = ("forward", "by image", "by weight")
@@ -38,15 +39,16 @@ def flops(layer: tuple) -> float:
     return 2.0 * n * out * out * c * o * k * k
 
 
-def of_torch(layer: tuple, rounds: int) -> dict[str, float]:
+def of_torch(layer: tuple, rounds: int, half: bool) -> dict[str, float]:
     """Seconds of each operation."""
     import torch
 
     torch.set_num_threads(1)
     n, c, size, o, k, stride, padding = layer
     last = torch.channels_last
-    x = torch.randn(n, c, size, size).to(memory_format=last)
-    w = torch.randn(o, c, k, k).to(memory_format=last)
+    kind = torch.bfloat16 if half else torch.float32
+    x = torch.randn(n, c, size, size).to(kind, memory_format=last)
+    w = torch.randn(o, c, k, k).to(kind, memory_format=last)
     up = torch.conv2d(x, w, None, stride, padding).to(memory_format=last)
     numbers = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
     back = torch.ops.aten.convolution_backward
@@ -64,7 +66,7 @@ def _seconds(work) -> float:
     return time.process_time() - started
 
 
-def of_suiren(layer: tuple, rounds: int) -> dict[str, float]:
+def of_suiren(layer: tuple, rounds: int, half: bool) -> dict[str, float]:
     """Seconds of the kernels of each operation."""
     import suiren
     from suiren.compiler import program
@@ -85,10 +87,11 @@ def of_suiren(layer: tuple, rounds: int) -> dict[str, float]:
 
     program.NativeProgram.run_steps = staticmethod(timed)
     program.NativeProgram.__init__ = noted
-    x = suiren.randn(n, c, size, size).requires_grad_()
-    w = suiren.randn(o, c, k, k).requires_grad_()
-    up = suiren.randn(*suiren.conv2d(x, w, None, stride, padding).shape)
-    up.numpy()
+    kind = suiren.bfloat16 if half else suiren.float32
+    x = suiren.randn(n, c, size, size).to(kind).requires_grad_()
+    w = suiren.randn(o, c, k, k).to(kind).requires_grad_()
+    up = suiren.randn(*suiren.conv2d(x, w, None, stride, padding).shape).to(kind)
+    up.sum().item()
     found = {}
     works = {
         "forward": lambda: suiren.conv2d(x, w, None, stride, padding).sum().item(),
@@ -123,13 +126,14 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true", help="in bfloat16, not float32")
     parser.add_argument("--library", help=argparse.SUPPRESS)
     parser.add_argument("--layer", help=argparse.SUPPRESS)
     options = parser.parse_args()
     rounds = 1 if options.smoke else 8
     if options.library:
         run = of_suiren if options.library == "suiren" else of_torch
-        print(json.dumps(run(LAYERS[options.layer], rounds)))
+        print(json.dumps(run(LAYERS[options.layer], rounds, options.bfloat16)))
         return
     libraries = ["suiren"] + ["torch"] * bool(importlib.util.find_spec("torch"))
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "SUIREN_NUM_THREADS": "1",
@@ -140,6 +144,7 @@ def main() -> None:
         found = {}
         for library in libraries:
             command = [sys.executable, sys.argv[0], "--library", library, "--layer", name]
+            command += ["--bfloat16"] * options.bfloat16
             result = subprocess.run(command, capture_output=True, text=True, env=surroundings)
             if result.returncode:
                 sys.exit(result.stderr)

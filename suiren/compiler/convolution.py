@@ -20,13 +20,14 @@ Deep Learning Convolutions on SIMD Architectures" (Georganas et al., 2018).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
-from typing import Any
 
-from suiren.compiler.graph import Graph, Node
+from suiren import dtypes
+from suiren.compiler.graph import Graph, Node, as_narrow
 from suiren.compiler.images import fitted, interleaved, shifted, spread
 from suiren.compiler.target import Target
+from suiren.dtypes import dtype
 
 PARTS = 16  # of the batch, each with a sum of its own
 MOST_CHANNELS = 512  # of results for Winograd's algorithm: sums have to stay in the cache
@@ -111,11 +112,16 @@ class Squares:
 
 @dataclass(frozen=True)
 class Block:
-    """Channels that are taken together: of the image, and of the result (vectors of lanes)."""
+    """Channels that are taken together: of the image, and of the result (vectors of lanes).
+
+    ``pairs``: images and weight are of bfloat16, and numbers are multiplied by pairs: of channels
+    in a convolution, of images in a weight's gradient (``codegen/bfloat16.py``).
+    """
 
     channels: int
     vectors: int
     lanes: int
+    pairs: bool = False
 
     @property
     def columns(self) -> int:
@@ -182,22 +188,48 @@ def choose_vectors(count: int, lanes: int, registers: int) -> int:
     return found
 
 
-def _block(channels: int, results: int, kind: Any, target: Target) -> Block:
+def _block(channels: int, results: int, x: Node, kind: dtype, target: Target) -> Block:
+    """For an image x and results of a type."""
     lanes = target.lanes(kind.itemsize)
-    return Block(
-        choose_channels(channels), choose_vectors(results, lanes, target.vector_registers), lanes
-    )
+    vectors = choose_vectors(results, lanes, target.vector_registers)
+    return Block(choose_channels(channels), vectors, lanes, x.dtype is dtypes.bfloat16)
+
+
+def _even(block: Block, columns: Sequence[Axis]) -> Block:
+    """With channels in pairs; few channels of an odd number pair with those of the next place."""
+    joined = all(a.tap_step == a.weight_step == 1 and not a.weight_first for a in columns)
+    if not block.pairs or block.channels % 2 == 0 or (block.channels < 8 and joined):
+        return block
+    return replace(block, channels=block.channels + 1)
 
 
 def _packed(g: Graph, w: Node, groups: int, block: Block) -> Node:
-    """[G, blocks of O, blocks of C, KH, KW, channels, columns] of the weight [G O, C, KH, KW]."""
+    """[G, blocks of O, blocks of C, KH, KW, channels, columns] of the weight [G O, C, KH, KW].
+
+    For pairs: [..., KH, KW channels / 2 (rounded up), columns, 2].
+    """
     o, c, kh, kw = w.shape[0] // groups, *w.shape[1:]
     blocks, parts = -(-o // block.columns), -(-c // block.channels)
     w = g.reshape(w, (groups, o, c, kh, kw))
     more = ((0, 0), (0, blocks * block.columns - o), (0, parts * block.channels - c))
     w = g.pad(w, (*more, (0, 0), (0, 0)))
     w = g.reshape(w, (groups, blocks, block.columns, parts, block.channels, kh, kw))
-    return g.permute(w, (0, 1, 3, 5, 6, 4, 2))
+    w = g.permute(w, (0, 1, 3, 5, 6, 4, 2))
+    if not block.pairs:
+        return w
+    outer, line = (groups, blocks, parts, kh), kw * block.channels
+    w = g.reshape(w, (*outer, line, block.columns))
+    w = g.pad(w, (*[(0, 0)] * 4, (0, line % 2), (0, 0)))
+    w = g.reshape(w, (*outer, -(-line // 2), 2, block.columns))
+    return g.permute(w, (0, 1, 2, 3, 4, 6, 5))
+
+
+def _by_pairs(a: Node, b: Node, target: Target) -> tuple[Node, Node]:
+    """Operands as kernels want them: of bfloat16 where they multiply pairs, else widened."""
+    narrow = as_narrow(a, b)
+    if target.bfloat16_pairs and narrow[0].dtype is dtypes.bfloat16:
+        return narrow
+    return a, b
 
 
 # ---- the three operations
@@ -217,7 +249,7 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     rows, columns = forward_axes(x, node, w, node.attributes)
     if c == 1 and o == groups:
         return _depthwise(g, x, w, rows, columns)
-    return _convolved(g, x, w, node.shape, (rows, columns), target, groups)
+    return _convolved(g, x, w, node.shape, (rows, columns), node.dtype, target, groups)
 
 
 def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) -> Node:
@@ -240,18 +272,21 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
         flipped = _flipped(g, w)
         parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
         return interleaved(g, parts, (h, width), 1)
-    block = _block(o // groups, c, grad.dtype, target)
-    if groups == 1 and _few(c, rows, columns, target.lanes(grad.dtype.itemsize)):
+    kind = node.dtype
+    grad, w = _by_pairs(grad, w, target)
+    block = _block(o // groups, c, grad, kind, target)
+    if groups == 1 and _few(c, rows, columns, target.lanes(kind.itemsize)):
         return _phases_as_channels(g, grad, w, node, rows, columns, target)
     phases = [Squares(row, column) for row in rows for column in columns]
     if groups == 1 and _suits_winograd(phases, n, block, o, c, target):
-        return _winograd(g, grad, w, phases, o, c, block, True, node.shape)
+        return _winograd(g, grad, w, phases, o, c, block, True, node.shape, kind)
+    block = _even(block, columns)
     # result and image change places; the taps are turned round
     own = g.permute(g.reshape(w, (groups, o // groups, c, kh, kw)), (0, 2, 1, 3, 4))
     own = _flipped(g, g.reshape(own, (groups * c, o // groups, kh, kw)))
     numbers = (rows, columns, groups, o // groups, c, block)
     packed = _packed(g, own, groups, block)
-    return g.make("convolve", (grad, packed), numbers, node.shape, grad.dtype)
+    return g.make("convolve", (grad, packed), numbers, node.shape, kind)
 
 
 def _few(channels: int, rows: Sequence[Axis], columns: Sequence[Axis], lanes: int) -> bool:
@@ -297,23 +332,26 @@ def _phases_as_channels(
         for phases in (rows, columns)
     ]
     across = (len(rows), len(columns))
-    found = _convolved(g, grad, whole, (n, high, wide, len(parts) * c), axes, target)
+    shape = (n, high, wide, len(parts) * c)
+    found = _convolved(g, grad, whole, shape, axes, node.dtype, target)
     found = g.permute(g.reshape(found, (n, high, wide, *across, c)), (0, 1, 3, 2, 4, 5))
     return fitted(g, g.reshape(found, (n, high * across[0], wide * across[1], c)), node.shape)
 
 
 def _convolved(
-    g: Graph, x: Node, w: Node, shape: tuple[int, ...], axes: Sequence[Axis], target: Target,
-    groups: int = 1,
+    g: Graph, x: Node, w: Node, shape: tuple[int, ...], axes: Sequence[Axis], kind: dtype,
+    target: Target, groups: int = 1,
 ) -> Node:  # fmt: skip
-    """A convolution with one phase."""
+    """A convolution with one phase, its result of a type."""
     o, c = w.shape[:2]
-    block = _block(c, o // groups, x.dtype, target)
+    x, w = _by_pairs(x, w, target)
+    block = _block(c, o // groups, x, kind, target)
     squares = Squares(*axes)
     if groups == 1 and _suits_winograd([squares], shape[0], block, c, o, target):
-        return _winograd(g, x, w, [squares], c, o, block, False, shape)
+        return _winograd(g, x, w, [squares], c, o, block, False, shape, kind)
+    block = _even(block, axes[1:])
     numbers = ((axes[0],), (axes[1],), groups, c, o // groups, block)
-    return g.make("convolve", (x, _packed(g, w, groups, block)), numbers, shape, x.dtype)
+    return g.make("convolve", (x, _packed(g, w, groups, block)), numbers, shape, kind)
 
 
 def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -> Node:
@@ -341,20 +379,21 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
         )
         return g.reshape(found, node.shape)
     own = o // groups
-    block = _block(c, own, x.dtype, target)
-    size = node.numel * x.dtype.itemsize
+    grad, x = _by_pairs(grad, x, target)
+    block = _block(c, own, x, node.dtype, target)
+    size = node.numel * node.dtype.itemsize
     form = Squares(rows, columns)
     squares = groups == 1 and o <= MOST_CHANNELS
     squares = squares and _suits_winograd([form], n, block, c, o, target)
     if squares:
         # blocks of channels are shared out too, four together; parts make up for the rest
-        one = form.places * form.channels(c) * o * x.dtype.itemsize
+        one = form.places * form.channels(c) * o * node.dtype.itemsize
         shares = max(1, form.channels(c) // block.channels // 4)
         parts = max(1, min(-(-PARTS // shares), SQUARE_BYTES // one, n * oh))
     else:
         parts = max(1, min(PARTS, PART_BYTES // size, n * oh))
     numbers = (rows, columns, groups, c, own, block, parts, squares)
-    return g.make("correlate", (grad, x), numbers, node.shape, x.dtype)
+    return g.make("correlate", (grad, x), numbers, node.shape, node.dtype)
 
 
 def _suits_winograd(
@@ -382,14 +421,14 @@ def _suits_winograd(
 
 def _winograd(
     g: Graph, x: Node, w: Node, phases: list[Squares], c: int, o: int, block: Block, turned: bool,
-    shape: tuple[int, ...],
+    shape: tuple[int, ...], kind: dtype,
 ) -> Node:  # fmt: skip
     """The node, and that of its weight: transformed once for all that use it."""
     count = -(-o // block.columns) * block.columns
     size = count * sum(squares.places * squares.channels(c) for squares in phases)
     own = (tuple(phases), c, o, block)
     transformed = g.make("winograd_weight", (w,), (*own, turned), (size,), w.dtype)
-    return g.make("winograd", (x, transformed), own, shape, x.dtype)
+    return g.make("winograd", (x, transformed), own, shape, kind)
 
 
 def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:

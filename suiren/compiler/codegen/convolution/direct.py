@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution.pieces import (
     Image,
     divisor,
@@ -50,12 +52,19 @@ class _Phase:
         block: Block = self.block
         self.scalar = "double" if node.dtype is dtypes.float64 else "float"
         self.size = node.dtype.itemsize
+        # how the image lies in memory, and what the weight's elements are: numbers, or pairs
+        self.held, self.element = ("i16", "i32") if block.pairs else (self.scalar, self.scalar)
         self.images = node.shape[0]
         self.parts = -(-self.c // block.channels)
         self.blocks = -(-self.o // block.columns)
-        _, _, _, kh, kw, _, _ = node.inputs[1].shape
         self.tap = block.channels * block.columns  # elements of the weight for one tap
-        self.line = kw * self.tap
+        if block.pairs:
+            kh, line = node.inputs[1].shape[3:5]
+            self.tap //= 2  # (of no meaning where pairs are not all of one tap)
+            self.line = line * block.columns
+        else:
+            kh, kw = node.inputs[1].shape[3:5]
+            self.line = kw * self.tap
         self.part = kh * self.line
         most = min((target.vector_registers - 1 - block.vectors) // block.vectors, 28)
         self._tile(max(1, most))
@@ -70,7 +79,8 @@ class _Phase:
         self.widths = [(short + 1, longer, 0), (short, count - longer, longer * (short + 1))]
 
     def _tasks(self) -> None:
-        rows = rows_together(self.rows, self.columns, self.block, self.parts, self.size)
+        size = 2 if self.block.pairs else self.size
+        rows = rows_together(self.rows, self.columns, self.block, self.parts, size)
         if self.deep > 1 and rows < self.rows.count:
             rows = max(self.deep, rows // self.deep * self.deep)
         elif self.deep > 1:
@@ -101,9 +111,8 @@ class _Phase:
             slot(key)
         block = self.block
         self.image = Image(
-            b, self.rows, self.columns, block, self.c, self.scalar, self.size, self.together,
-            self.parts,
-        )  # fmt: skip
+            b, self.rows, self.columns, block, self.c, self.held, self.together, self.parts
+        )
         pixels = max(self.deep, 1) * max(width for width, count, _ in self.widths if count)
         self.area = b.stack(self.scalar, pixels * block.columns)
         task = b.task if self.tasks > 1 else 0
@@ -125,7 +134,7 @@ class _Phase:
         start = self.rows.weight_first * self.line + self.columns.weight_first * self.tap
         with b.loop(begin, end) as i:
             number = b.iadd(b.imul(which, self.blocks), i)
-            at = b.pointer(weight, b.iadd(b.imul(number, whole), start), self.scalar)
+            at = b.pointer(weight, b.iadd(b.imul(number, whole), start), self.element)
             column = b.imul(i, block.columns)
             self._rows(at, image, first, which, column)
         flops = 2.0 * self.images * self.rows.count * self.columns.count * taps * self.c
@@ -164,11 +173,12 @@ class _Phase:
         self, weight: Operand, row: Int, left: Int, deep: int, width: int
     ) -> list[list[Operand]]:
         """The tile's sums: [place][vector]."""
-        b, block, image, scalar = self.b, self.block, self.image, self.scalar
+        b, block, image = self.b, self.block, self.image
+        held, element, together = self.held, self.element, 2 if self.block.pairs else 1
         lanes, vectors = block.lanes, block.vectors
-        type = vector(scalar, lanes)
+        type = vector(element, lanes)
         rows, columns = self.rows, self.columns
-        zero = b.const(type, 0)
+        zero = b.const(vector(self.scalar, lanes), 0)
         if not rows.taps or not columns.taps:
             return [[zero] * vectors for _ in range(deep * width)]
         places = [
@@ -180,35 +190,44 @@ class _Phase:
             b.imul(row, rows.stride * image.row_size),
             b.imul(left, columns.stride * block.channels),
         )
-        at = b.pointer(image.memory, corner, scalar)
+        at = b.pointer(image.memory, corner, held)
         joined = columns.tap_step == columns.weight_step == 1
-        count = block.channels * (columns.taps if joined else 1)
-        unroll = count if count <= 6 else divisor(count, 4)
+        numbers = block.channels * (columns.taps if joined else 1)
+        count = numbers // together
+        unroll = max(1, count) if count <= 6 else divisor(count, 4)
 
-        def multiply(values: list[Operand], n: int) -> list[Operand]:
+        def whole(at: Operand) -> Operand:
+            return bfloat16.load_pairs(b, at) if block.pairs else b.load(at, held)
+
+        def multiply(values: list[Operand], n: int, read: Callable = whole) -> list[Operand]:
             *sums, x, w = values
             for u in range(n):
                 right = [
-                    b.load(b.pointer(w, u * block.columns + v * lanes, scalar), type)
+                    b.load(b.pointer(w, u * block.columns + v * lanes, element), type)
                     for v in range(vectors)
                 ]
                 for p, place in enumerate(places):
-                    value = b.splat(b.load(b.pointer(x, place + u, scalar), scalar), lanes)
+                    left = b.pointer(x, place + u * together, held)
+                    value = b.splat(read(left), lanes)
                     for v in range(vectors):
                         s = p * vectors + v
                         sums[s] = self._multiply_add(value, right[v], sums[s])
-            return [*sums, b.pointer(x, n, scalar), b.pointer(w, n * block.columns, scalar)]
+            x, w = b.pointer(x, n * together, held), b.pointer(w, n * block.columns, element)
+            return [*sums, x, w]
 
         def nested(inner, x_step: int, w_step: int):
             def body(values: list[Operand]) -> list[Operand]:
                 x, w = values[-2:]
                 sums = inner(values)[:-2]
-                return [*sums, b.pointer(x, x_step, scalar), b.pointer(w, w_step, scalar)]
+                return [*sums, b.pointer(x, x_step, held), b.pointer(w, w_step, element)]
 
             return body
 
         def taps(values: list[Operand]) -> list[Operand]:
-            return steps(b, count, unroll, values, multiply)
+            values = steps(b, count, unroll, values, multiply)
+            if numbers % together == 0:
+                return values
+            return multiply(values, 1, lambda at: bfloat16.last_pairs(b, at))
 
         def across(values: list[Operand]) -> list[Operand]:
             if joined:
@@ -226,6 +245,8 @@ class _Phase:
         return [found[i : i + vectors] for i in range(0, len(found), vectors)]
 
     def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
+        if self.block.pairs:
+            return bfloat16.dot(self.b, x, y, z)
         if self.target.fma:
             return self.b.fma(x, y, z)
         return self.b.fadd(self.b.fmul(x, y), z)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
+from suiren.compiler.codegen.emitter import lanes as lanes_of
 from suiren.compiler.convolution import Axis, Block
 
 STACK = 192 * 1024  # bytes of image that a task copies for itself
@@ -58,24 +60,31 @@ def divisor(count: int, most: int) -> int:
 
 
 class Image:
-    """A task's copy of rows of the image: [blocks of channels][image][row][column][channel]."""
+    """A task's copy of rows of the image: [blocks of channels][image][row][column][channel].
+
+    ``source`` is how numbers lie in the image, ``scalar`` how in the copy: i16 are bfloat16, and
+    may be copied, widened to float, or joined to pairs (i32) with those of another image.
+    """
 
     def __init__(
         self, b: Emitter, rows: Axis, columns: Axis, block: Block, channels: int, scalar: str,
-        size: int, count: int, blocks: int, images: int = 1,
+        count: int, blocks: int, images: int = 1, source: str = "",
     ):  # fmt: skip
         self.b = b
         self.rows, self.columns = rows, columns
         self.block = block
         self.channels = channels  # of one group
         self.scalar = scalar
+        self.source = source or scalar
+        self.lanes = block.lanes if scalar != "i16" else 2 * block.lanes
         self.high = (count - 1) * rows.stride + max(rows.span, 1)
         self.wide = (columns.count - 1) * columns.stride + max(columns.span, 1)
         self.row_size = self.wide * block.channels
         self.image_size = self.high * self.row_size
         self.block_size = images * self.image_size
         self.size = blocks * self.block_size
-        self.memory = b.stack(scalar, self.size + block.lanes)
+        self.memory = b.stack(scalar, self.size + self.lanes)
+        self.other: Pair | None = None
 
     def at(self, row: Int, column: Int) -> Int:
         """Where a place lies in a block of channels."""
@@ -84,14 +93,15 @@ class Image:
 
     def copy(
         self, source: Operand, image: Int, first: Int, blocks: Int, block: Int, pixel: int,
-        channel: Int, to_image: Int = 0,
+        channel: Int, to_image: Int = 0, other: Pair | None = None,
     ) -> None:  # fmt: skip
         """Copies what results from row ``first`` on need, of an image's channels from a block on.
 
         ``pixel``: elements from a place of the image to the next; ``channel``: where the group's
-        channels begin.
+        channels begin. ``other``: the image to make pairs with.
         """
         b, rows, columns = self.b, self.rows, self.columns
+        self.other = other
         start = b.iadd(b.imul(first, rows.stride), rows.offset)
         with b.loop(0, blocks) as i:
             own = b.imul(b.iadd(block, i), self.block.channels)
@@ -105,9 +115,14 @@ class Image:
                 with b.when(inside):
                     line = b.iadd(b.imul(image, rows.size), row)
                     self._row(b.pointer(source, b.iadd(b.imul(
-                        b.imul(line, columns.size), pixel), at), self.scalar), to_row, own, pixel)
+                        b.imul(line, columns.size), pixel), at), self.source), to_row, own, pixel)
                 with b.when(b.binary("xor", inside, b.const("i1", 1))):
                     self._zero(to_row, 0, self.wide)
+
+    def clear(self, image: int) -> None:
+        """Zeros for an image (where there is one block of channels)."""
+        at = self.b.pointer(self.memory, image * self.image_size, self.scalar)
+        self._zero(at, 0, self.high * self.wide)
 
     def _row(self, source: Operand, to: Operand, own: Int, pixel: int) -> None:
         """A row: zeros, places of the image, zeros."""
@@ -116,14 +131,14 @@ class Image:
         end = min(self.wide, columns.size - columns.offset)
         self._zero(to, 0, before)
         if end > before:
-            source = b.pointer(source, (before + columns.offset) * pixel, self.scalar)
+            source = b.pointer(source, (before + columns.offset) * pixel, self.source)
             at = b.pointer(to, before * size, self.scalar)
             if size == pixel:
                 self._move(source, at, (end - before) * size)
             else:
                 with b.loop(0, end - before) as i:
                     self._place(
-                        b.pointer(source, b.imul(i, pixel), self.scalar),
+                        b.pointer(source, b.imul(i, pixel), self.source),
                         b.pointer(at, b.imul(i, size), self.scalar),
                         own,
                     )
@@ -131,11 +146,10 @@ class Image:
 
     def _place(self, source: Operand, to: Operand, own: Int) -> None:
         """The channels of one place, zeros where they end."""
-        b, size = self.b, self.block.channels
+        b, size, lanes = self.b, self.block.channels, self.lanes
         if self.channels % size == 0:
             self._move(source, to, size)
             return
-        lanes = self.block.lanes
         for i in range(0, size, lanes):
             some = min(lanes, size - i)
             left = b.isub(self.channels - i, own)
@@ -144,42 +158,44 @@ class Image:
             mask = b.tail_mask(left if not isinstance(left, int) else max(left, 0), lanes)
             if some < lanes:
                 mask = b.binary("and", mask, b.tail_mask(some, lanes))
-            value = b.masked_load(
-                b.pointer(source, i, self.scalar), vector(self.scalar, lanes), mask
-            )
+            value = self._load(b.pointer(source, i, self.source), lanes, mask)
             self._put(value, b.pointer(to, i, self.scalar), some)
 
     def _move(self, source: Operand, to: Operand, count: int) -> None:
-        b, lanes = self.b, self.block.lanes
-        type = vector(self.scalar, lanes)
+        b, lanes = self.b, self.lanes
         whole = count // lanes * lanes
         if whole:
             with b.loop(0, whole, lanes) as i:
-                value = b.load(b.pointer(source, i, self.scalar), type)
+                value = self._load(b.pointer(source, i, self.source), lanes)
                 b.store(value, b.pointer(to, i, self.scalar))
         rest = count - whole
         if rest:
-            source, to = (b.pointer(p, whole, self.scalar) for p in (source, to))
-            while lanes > rest:
-                lanes //= 2
+            source = b.pointer(source, whole, self.source)
+            to = b.pointer(to, whole, self.scalar)
             at = 0
             while rest:
                 while lanes > rest:
                     lanes //= 2
-                type = vector(self.scalar, lanes if lanes > 1 else 0)
-                value = b.load(b.pointer(source, at, self.scalar), type)
+                value = self._load(b.pointer(source, at, self.source), lanes if lanes > 1 else 0)
                 b.store(value, b.pointer(to, at, self.scalar))
                 at, rest = at + lanes, rest - lanes
 
+    def _load(self, source: Operand, width: int, mask: Operand | None = None) -> Operand:
+        """Numbers of the image, as they lie in the copy."""
+        value = _loaded(self.b, source, self.source, width, mask)
+        if self.other is not None:
+            return self.other.joined(self.b, value, source, mask)
+        return value if self.source == self.scalar else bfloat16.widened(self.b, value)
+
     def _put(self, value: Operand, to: Operand, count: int) -> None:
         """The first lanes of a vector; what lies behind them is written later."""
-        if count == self.block.lanes:
+        if count == self.lanes:
             self.b.store(value, to)
         else:
-            self.b.masked_store(value, to, self.b.tail_mask(count, self.block.lanes))
+            self.b.masked_store(value, to, self.b.tail_mask(count, self.lanes))
 
     def _zero(self, to: Operand, first: int, end: int) -> None:
-        b, lanes = self.b, self.block.lanes
+        b, lanes = self.b, self.lanes
         count = (end - first) * self.block.channels
         if count <= 0:
             return
@@ -192,6 +208,44 @@ class Image:
         if count - whole:
             with b.loop(whole, count) as i:
                 b.store(b.const(self.scalar, 0), b.pointer(to, i, self.scalar))
+
+
+class Pair:
+    """The image that another makes pairs with: so many elements behind it, if it is there."""
+
+    def __init__(self, distance: Int, there: Operand | None):
+        self.distance = distance
+        self.there = there  # i1; None: it is
+
+    def second(
+        self, b: Emitter, first: Operand, width: int, mask: Operand | None = None
+    ) -> Operand:
+        """What lies there as ``first`` (an address) lies in the other image; else zeros."""
+        value = _loaded(b, b.pointer(first, self.distance, "i16"), "i16", width, mask)
+        if self.there is None:
+            return value
+        return b.select(self.there, value, b.const(value.type, 0))
+
+    def joined(self, b: Emitter, value: Operand, first: Operand, mask: Operand | None) -> Operand:
+        """Pairs of what was loaded at ``first`` and what lies in this image."""
+        return bfloat16.joined(b, value, self.second(b, first, lanes_of(value.type), mask))
+
+
+def partner(b: Emitter, image: Int, images: int, size: int) -> Pair:
+    """The image half the batch (rounded up) behind one of the first half."""
+    half = -(-images // 2)
+    if images % 2 == 0:
+        return Pair(half * size, None)
+    there = b.icmp("slt", b.int(b.iadd(image, half)), b.int(images))
+    distance = b.select(there, b.int(half * size), b.int(0))
+    return Pair(distance, there)
+
+
+def _loaded(
+    b: Emitter, address: Operand, scalar: str, width: int, mask: Operand | None
+) -> Operand:
+    type = vector(scalar, width)
+    return b.load(address, type) if mask is None else b.masked_load(address, type, mask)
 
 
 def rows_together(rows: Axis, columns: Axis, block: Block, blocks: int, size: int) -> int:

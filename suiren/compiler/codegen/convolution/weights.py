@@ -12,8 +12,17 @@ from __future__ import annotations
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution import winograd_weights
-from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, rows_together, steps
+from suiren.compiler.codegen.convolution.pieces import (
+    Image,
+    Pair,
+    divisor,
+    partner,
+    repeat,
+    rows_together,
+    steps,
+)
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
@@ -46,9 +55,12 @@ class _Sums:
         self.block: Block = block
         self.scalar = "double" if node.dtype is dtypes.float64 else "float"
         self.size = node.dtype.itemsize
+        # how both operands lie in memory, and what is multiplied: numbers, or pairs of images
+        self.held, self.element = ("i16", "i32") if block.pairs else (self.scalar, self.scalar)
         self.blocks = -(-c // block.channels)
         self.partial = ("scratch", node, 0)
-        self.images = node.inputs[0].shape[0]
+        self.all = node.inputs[0].shape[0]
+        self.images = -(-self.all // 2) if block.pairs else self.all
         self.across = -(-o // block.columns)
         self.shares = min(self.blocks, -(-TASKS // (self.parts * groups)))
         self.own = -(-self.blocks // self.shares)  # blocks of channels in a task, at most
@@ -98,14 +110,14 @@ class _Sums:
         self.grad = b.buffer(keys.index(grad))
         source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
         self.image = Image(
-            b, self.rows, self.columns, block, self.c, self.scalar, self.size, self.together,
-            self.own, self.several,
+            b, self.rows, self.columns, block, self.c, self.element, self.together, self.own,
+            self.several, self.held,
         )  # fmt: skip
         wide = self.groups * self.o
         places = self.several * self.together * self.columns.count
-        self.direct = self.o % block.columns == 0 and wide * self.size <= 256
+        self.direct = self.o % block.columns == 0 and wide * self.size <= 256 and not block.pairs
         if not self.direct:
-            self.area = b.stack(self.scalar, places * block.columns)
+            self.area = b.stack(self.element, places * block.columns)
         task = b.task if self.tasks > 1 else 0
         number = b.imod(task, self.shares)
         task = b.idiv(task, self.shares)
@@ -130,21 +142,27 @@ class _Sums:
             several: Int = self.several
             if self.images % self.several:
                 several = b.imin(self.several, b.isub(self.images, image))
+            pixel = self.c * self.groups
             with b.loop(0, several) as i:
+                other = self._partner(b.iadd(image, i), self.rows.size * self.columns.size * pixel)
                 self.image.copy(
-                    source, b.iadd(image, i), first, own, begin, self.c * self.groups,
-                    b.imul(which, self.c), i,
+                    source, b.iadd(image, i), first, own, begin, pixel, b.imul(which, self.c), i,
+                    other,
                 )  # fmt: skip
             place = b.iadd(b.imul(image, self.rows.count), first)
             place = b.imul(place, self.columns.count)
             with b.loop(0, self.across) as j:
                 column = b.imul(j, block.columns)
                 at = b.iadd(b.imul(place, wide), b.iadd(b.imul(which, self.o), column))
-                pointer = b.pointer(self.grad, at, self.scalar)
+                pointer = b.pointer(self.grad, at, self.held)
                 step = wide
                 if not self.direct:
-                    count = b.imul(b.imul(several, high), self.columns.count)
-                    self._copy(pointer, count, wide, column)
+                    count = b.imul(high, self.columns.count)
+                    one = self.rows.count * self.columns.count * wide
+                    with b.loop(0, several) as i:
+                        other = self._partner(b.iadd(image, i), one)
+                        own_pointer = b.pointer(pointer, b.imul(i, one), self.held)
+                        self._copy(own_pointer, b.imul(i, count), count, wide, column, other)
                     pointer, step = self.area, block.columns
                 with b.loop(0, own) as i:
                     self._block(pointer, step, to, i, column, several, high)
@@ -244,17 +262,24 @@ class _Sums:
         at = self.b.iadd(column, v * self.block.lanes)
         return self.b.tail_mask(positive_left(self.b, self.o, at), self.block.lanes)
 
-    def _copy(self, source: Operand, count: Int, step: int, column: Int) -> None:
+    def _partner(self, image: Int, size: int) -> Pair | None:
+        return partner(self.b, image, self.all, size) if self.block.pairs else None
+
+    def _copy(
+        self, source: Operand, first: Int, count: Int, step: int, column: Int, other: Pair | None
+    ) -> None:
         """A block of the gradient's channels, place after place."""
-        b, block, scalar = self.b, self.block, self.scalar
-        type = vector(scalar, block.lanes)
+        b, block = self.b, self.block
+        type = vector(self.held, block.lanes)
         masks = [self._mask(column, v) for v in range(block.vectors)]
         with b.loop(0, count) as i:
             for v, mask in enumerate(masks):
-                at = b.pointer(source, b.iadd(b.imul(i, step), v * block.lanes), scalar)
+                at = b.pointer(source, b.iadd(b.imul(i, step), v * block.lanes), self.held)
                 value = b.load(at, type) if mask is None else b.masked_load(at, type, mask)
-                to = b.iadd(b.imul(i, block.columns), v * block.lanes)
-                b.store(value, b.pointer(self.area, to, scalar))
+                if other is not None:
+                    value = other.joined(b, value, at, mask)
+                to = b.iadd(b.imul(b.iadd(first, i), block.columns), v * block.lanes)
+                b.store(value, b.pointer(self.area, to, self.element))
 
     def _block(
         self, grad: Operand, step: int, to: Operand, number: Int, column: Int, several: Int,
@@ -262,23 +287,24 @@ class _Sums:
     ) -> None:  # fmt: skip
         """All tiles of one block of the image's channels."""
         b, block, scalar, image = self.b, self.block, self.scalar, self.image
-        x = b.pointer(image.memory, b.imul(number, image.block_size), scalar)
+        element = self.element
+        x = b.pointer(image.memory, b.imul(number, image.block_size), element)
         to = b.pointer(to, b.iadd(b.imul(number, self.one), column), scalar)
         masks = [self._mask(column, v) for v in range(block.vectors)]
 
         def tiles(down: Int, deep: int) -> None:
-            own_x = b.pointer(x, b.imul(down, self.rows.tap_step * image.row_size), scalar)
+            own_x = b.pointer(x, b.imul(down, self.rows.tap_step * image.row_size), element)
             own_to = b.pointer(to, b.imul(down, self.line), scalar)
             with b.loop(0, 1 if self.joined else self.columns.taps) as tap:
                 moved = b.imul(tap, self.columns.tap_step * block.channels)
-                tap_x = b.pointer(own_x, moved, scalar)
+                tap_x = b.pointer(own_x, moved, element)
                 tap_to = b.pointer(own_to, b.imul(tap, block.channels * self.o), scalar)
                 for width, count, start in self.widths:
                     if count and width:
                         with b.loop(0, count) as i:
                             at = b.iadd(b.imul(i, width), start)
                             self._tile(
-                                b.pointer(tap_x, at, scalar), grad, step,
+                                b.pointer(tap_x, at, element), grad, step,
                                 b.pointer(tap_to, b.imul(at, self.o), scalar), deep, width, masks,
                                 several, high,
                             )  # fmt: skip
@@ -295,7 +321,7 @@ class _Sums:
     ) -> None:  # fmt: skip
         b, block, scalar, image = self.b, self.block, self.scalar, self.image
         lanes, vectors = block.lanes, block.vectors
-        type = vector(scalar, lanes)
+        type, element = vector(scalar, lanes), self.element
         entries = [
             (d * self.rows.tap_step * image.row_size + e, d * self.line + e * self.o)
             for d in range(deep)
@@ -312,22 +338,25 @@ class _Sums:
             *own, at_x, at_g = values
             for u in range(n):
                 right = [
-                    b.load(b.pointer(at_g, u * step + v * lanes, scalar), type)
+                    b.load(
+                        b.pointer(at_g, u * step + v * lanes, element), vector(element, lanes)
+                    )
                     for v in range(vectors)
                 ]
                 for e, (moved, _) in enumerate(entries):
-                    element = b.load(b.pointer(at_x, u * pixel + moved, scalar), scalar)
-                    left = b.splat(element, lanes)
+                    number = b.load(b.pointer(at_x, u * pixel + moved, element), element)
+                    left = b.splat(number, lanes)
                     for v in range(vectors):
                         s = e * vectors + v
                         own[s] = self._multiply_add(left, right[v], own[s])
-            return [*own, b.pointer(at_x, n * pixel, scalar), b.pointer(at_g, n * step, scalar)]
+            at_x, at_g = b.pointer(at_x, n * pixel, element), b.pointer(at_g, n * step, element)
+            return [*own, at_x, at_g]
 
         def nested(inner, moved: int):
             def body(values: list[Operand]) -> list[Operand]:
                 at_x = values[-2]
                 *own, _, at_g = inner(values)
-                return [*own, b.pointer(at_x, moved, scalar), at_g]
+                return [*own, b.pointer(at_x, moved, element), at_g]
 
             return body
 
@@ -351,6 +380,8 @@ class _Sums:
                     b.masked_store(next(values), at, mask)
 
     def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
+        if self.block.pairs:
+            return bfloat16.dot(self.b, x, y, z)
         if self.target.fma:
             return self.b.fma(x, y, z)
         return self.b.fadd(self.b.fmul(x, y), z)

@@ -20,11 +20,13 @@ from dataclasses import replace
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution import filtering
 from suiren.compiler.codegen.convolution.pieces import Image, repeat, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left
+from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
 from suiren.compiler.convolution import Axis, Block, Squares
@@ -40,12 +42,13 @@ FEW_TASKS = 8
 def weight_kernels(group: Group, target: Target) -> list[Kernel]:
     """The transformation of a weight, for all phases of the result at once.
 
-    For each phase [block, place, channels of the image, parity, channel, column].
+    For each phase [block, place, channels of the image, parity, channel (or pair), column].
     """
     node = group.roots[0]
     phases, c, o, block, turned = node.attributes
     b = Emitter(target.function_attributes)
     scalar, lanes = "double" if node.dtype is dtypes.float64 else "float", block.lanes
+    held, element, several = form_of(block, scalar)
     w = base_of(node.inputs[0])
     _, _, kh, kw = node.inputs[0].shape
     source, result = b.buffer(0), b.buffer(1)
@@ -54,8 +57,9 @@ def weight_kernels(group: Group, target: Target) -> list[Kernel]:
     blocks = -(-o // block.columns)
     tasks = max(1, min(32, blocks * c // 64))
     index = b.constants(vector("i64", lanes), [i * per_result for i in range(lanes)])
-    with share(b, b.task if tasks > 1 else 0, tasks, blocks * c) as unit:
-        number, channel = b.idiv(unit, c), b.imod(unit, c)
+    count = c // several
+    with share(b, b.task if tasks > 1 else 0, tasks, blocks * count) as unit:
+        number, channel = b.idiv(unit, count), b.imul(b.imod(unit, count), several)
         own, inner = b.idiv(channel, block.channels), b.imod(channel, block.channels)
         for v in range(block.vectors):
             column = b.iadd(b.imul(number, block.columns), v * lanes)
@@ -63,31 +67,59 @@ def weight_kernels(group: Group, target: Target) -> list[Kernel]:
             if o % block.columns:
                 mask = b.tail_mask(positive_left(b, o, column), lanes)
             at = b.iadd(b.imul(column, per_result), b.imul(channel, per_channel))
-            taps: dict[tuple[int, int], Operand] = {}
-
-            def tap(i: int, j: int) -> Operand:
-                if (i, j) not in taps:  # noqa: B023
-                    t = i * kw + j
-                    place = b.pointer(source, b.iadd(at, size - 1 - t if turned else t), scalar)  # noqa: B023
-                    taps[i, j] = b.gather(place, index, scalar, mask)  # noqa: B023
-                return taps[i, j]  # noqa: B023
-
+            taps = [
+                _taps(b, b.pointer(source, b.iadd(at, k * per_channel), held), index, mask, size,
+                      held)[:: -1 if turned else 1]
+                for k in range(several)
+            ]  # fmt: skip
             first = 0
             for squares in phases:
-                line = squares.channels(c) * block.columns
+                line = squares.channels(count) * block.columns
                 start = b.iadd(b.imul(number, squares.places * line), first + v * lanes)
                 first += blocks * squares.places * line
                 for p, (down, across) in enumerate(squares.parities):
-                    lines = [[tap(i, j) for j in squares.columns.own_taps(across)]
-                             for i in squares.rows.own_taps(down)]  # fmt: skip
+                    places = [[i * kw + j for j in squares.columns.own_taps(across)]
+                              for i in squares.rows.own_taps(down)]  # fmt: skip
+                    made = [
+                        filtering.both(b, [[tap[t] for t in row] for row in places],
+                                       filtering.weight)
+                        for tap in taps
+                    ]  # fmt: skip
                     part = b.iadd(b.imul(own, squares.parts), p)
-                    to = b.iadd(b.imul(part, block.channels), inner)
+                    to = b.imul(part, block.channels // several)
+                    to = b.iadd(to, b.idiv(inner, several))
                     to = b.iadd(start, b.imul(to, block.columns))
-                    square = filtering.both(b, lines, filtering.weight)
-                    for q, value in enumerate(square):
-                        place = b.pointer(result, b.iadd(to, q * line), scalar)
-                        b.store(value, place, node.dtype.itemsize * lanes)
+                    for q, values in enumerate(zip(*made, strict=True)):
+                        place = b.pointer(result, b.iadd(to, q * line), element)
+                        value = as_held(b, values, element)
+                        b.store(value, place, SIZES[element] * lanes)
     return [Kernel("winograd_weight", b.module(), tasks, [w, node])]
+
+
+def _taps(
+    b: Emitter, source: Operand, index: Operand, mask: Operand | None, count: int, held: str
+) -> list[Operand]:
+    """The numbers of a kernel, of a result channel in each lane."""
+    if held != "i16":
+        return [b.gather(b.pointer(source, t, held), index, held, mask) for t in range(count)]
+    taps: list[Operand] = []  # by pairs; the last begins early where it would pass the end
+    for t in range(0, count, 2):
+        pairs = b.pointer(source, min(t, count - 2), held)
+        found = bfloat16.parted(b, bfloat16.gathered(b, pairs, index, mask))
+        taps += found if t <= count - 2 else found[1:]
+    return taps
+
+
+def form_of(block: Block, scalar: str) -> tuple[str, str, int]:
+    """How numbers lie in memory, what is multiplied, and how many channels of the image that is."""
+    return ("i16", "i32", 2) if block.pairs else (scalar, scalar, 1)
+
+
+def as_held(b: Emitter, values: Sequence[Operand], held: str) -> Operand:
+    """A number as it is kept to be multiplied: as it is, as bfloat16, or two as a pair."""
+    if held == "i16":
+        return bfloat16.rounded(b, values[0])
+    return bfloat16.rounded_pairs(b, *values) if held == "i32" else values[0]
 
 
 def kernels(group: Group, target: Target) -> list[Kernel]:
@@ -96,10 +128,12 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
     assert node is not None
     phases, c, o, block = node.attributes
     made, first = [], 0
+    several = 2 if block.pairs else 1
     for squares in phases:
         made.append(_Phase(group, target, squares, first).kernel())
         made[-1].barrier = False
-        first += -(-o // block.columns) * squares.places * squares.channels(c) * block.columns
+        line = squares.channels(c // several) * block.columns
+        first += -(-o // block.columns) * squares.places * line
     return made
 
 
@@ -122,9 +156,10 @@ class _Phase:
         self.down, self.across = -(-self.height // 2), -(-self.width // 2)
         self.rows: Axis = replace(squares.rows, count=2 * self.down)
         self.columns: Axis = replace(squares.columns, count=2 * self.across)
+        self.held, self.element, self.pair = form_of(block, self.scalar)
         # elements of the weight for one of the places
-        self.line = squares.channels(self.c) * block.columns
-        one = squares.channels(self.c) * squares.places * self.size
+        self.line = squares.channels(self.c // self.pair) * block.columns
+        one = squares.channels(self.c // self.pair) * squares.places * self.size
         most = max(1, LEAST, SQUARES // one)
         rows = min(self.down, max(1, -(-LEAST // self.across), SQUARES // one // self.across))
         self.together = -(-self.down // -(-self.down // rows))  # rows of squares in a task
@@ -162,11 +197,12 @@ class _Phase:
         for key in self.epilogue.prepare(self.target):
             slot(key)
         self.image = Image(
-            b, self.rows, self.columns, block, self.c, scalar, self.size, 2 * self.together, 1
-        )
+            b, self.rows, self.columns, block, self.c, scalar, 2 * self.together, 1,
+            source=self.held,
+        )  # fmt: skip
         # the transformed squares: [place][part][square][channel]; the products: [place][square]
         self.part = self.squares * block.channels
-        self.squared = b.stack(scalar, places * self.parts * self.part)
+        self.squared = b.stack(self.held, places * self.parts * self.part)
         self.products = b.stack(scalar, places * self.squares * block.columns)
         self.area = b.stack(scalar, 4 * block.columns)
         task = b.task if self.tasks > 1 else 0
@@ -193,12 +229,14 @@ class _Phase:
                 ]
                 transform(
                     b, self.image, squares, self.together, self.across,
-                    b.pointer(self.squared, part, scalar), self.parts * self.part, corners,
+                    b.pointer(self.squared, part, self.held), self.parts * self.part, corners,
+                    self.held,
                 )  # fmt: skip
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
         end = b.idiv(b.imul(b.iadd(number, 1), self.blocks), self.shares)
         with b.loop(begin, end) as i:
-            at = b.pointer(weight, b.iadd(b.imul(i, places * self.line), self.first), scalar)
+            at = b.iadd(b.imul(i, places * self.line), self.first)
+            at = b.pointer(weight, at, self.element)
             with b.loop(0, places) as place:
                 self._multiply(at, place)
             with b.loop(0, several) as own:
@@ -220,9 +258,10 @@ class _Phase:
         """The product over channels at one place of all squares."""
         b, block, scalar = self.b, self.block, self.scalar
         lanes, vectors = block.lanes, block.vectors
+        held, element, pair = self.held, self.element, self.pair
         type = vector(scalar, lanes)
-        w = b.pointer(weight, b.imul(place, self.line), scalar)
-        x = b.pointer(self.squared, b.imul(place, self.parts * self.part), scalar)
+        w = b.pointer(weight, b.imul(place, self.line), element)
+        x = b.pointer(self.squared, b.imul(place, self.parts * self.part), held)
         to = b.pointer(self.products, b.imul(place, self.squares * block.columns), scalar)
         for width, count, start in self.widths:
             if not count or not width:
@@ -232,27 +271,28 @@ class _Phase:
                 *sums, at_x, at_w = values
                 for u in range(n):
                     right = [
-                        b.load(b.pointer(at_w, u * block.columns + v * lanes, scalar), type,
-                               self.size * lanes)
+                        b.load(b.pointer(at_w, u * block.columns + v * lanes, element),
+                               vector(element, lanes), self.size * lanes)
                         for v in range(vectors)
                     ]  # fmt: skip
                     for p in range(width):
-                        element = b.pointer(at_x, p * block.channels + u, scalar)
-                        left = b.splat(b.load(element, scalar), lanes)
+                        own = b.pointer(at_x, p * block.channels + u * pair, held)
+                        left = b.splat(b.load(own, element), lanes)
                         for v in range(vectors):
                             s = p * vectors + v
                             sums[s] = self._multiply_add(left, right[v], sums[s])
-                step = b.pointer(at_w, n * block.columns, scalar)
-                return [*sums, b.pointer(at_x, n, scalar), step]
+                step = b.pointer(at_w, n * block.columns, element)
+                return [*sums, b.pointer(at_x, n * pair, held), step]
 
             def parts(values: list[Operand]) -> list[Operand]:
                 at_x = values[-2]
-                *sums, _, at_w = steps(b, block.channels, 4, values, multiply)  # noqa: B023
-                return [*sums, b.pointer(at_x, self.part, scalar), at_w]
+                count = block.channels // pair
+                *sums, _, at_w = steps(b, count, 4, values, multiply)  # noqa: B023
+                return [*sums, b.pointer(at_x, self.part, held), at_w]
 
             with b.loop(0, count) as i:
                 square = b.iadd(b.imul(i, width), start)
-                at = b.pointer(x, b.imul(square, block.channels), scalar)
+                at = b.pointer(x, b.imul(square, block.channels), held)
                 values = [b.const(type, 0)] * (width * vectors) + [at, w]
                 *sums, _, _ = repeat(b, self.parts, values, parts)
                 for s, value in enumerate(sums):
@@ -317,6 +357,8 @@ class _Phase:
             finish(b, value, batch, place, column, mask)
 
     def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
+        if self.block.pairs:
+            return bfloat16.dot(self.b, x, y, z)
         if self.target.fma:
             return self.b.fma(x, y, z)
         return self.b.fadd(self.b.fmul(x, y), z)
@@ -324,13 +366,14 @@ class _Phase:
 
 def transform(
     b: Emitter, image: Image, squares: Squares, high: Int, across: int, to: Operand, step: int,
-    corners: Sequence[tuple[Int, Int]],
+    corners: Sequence[tuple[Int, Int]], held: str,
 ) -> None:  # fmt: skip
     """All squares of an image, ``B' d B``: one after the other, the places ``step`` apart.
 
     ``corners``: where the first square begins in the image, and where its places go; one for each
-    parity.
+    parity. ``held``: how they are kept; pairs are made with the next image of the copy.
     """
+    starts = (0, image.image_size) if held == "i32" else (0,)
     block, scalar = image.block, image.scalar
     type = vector(scalar, block.lanes)
     rows, columns = squares.rows, squares.columns
@@ -341,16 +384,22 @@ def transform(
             square = b.imul(b.iadd(b.imul(r, across), c), block.channels)
             for first, result in corners:
                 source = b.pointer(image.memory, b.iadd(corner, first), scalar)
-                place = b.pointer(to, b.iadd(square, result), scalar)
+                place = b.pointer(to, b.iadd(square, result), held)
                 for v in range(0, block.channels, block.lanes):
-                    lines = [
-                        [b.load(b.pointer(source, i * down + j * right + v, scalar), type)
-                         for j in range(columns.side)]
-                        for i in range(rows.side)
+                    made = [
+                        filtering.both(
+                            b,
+                            [[b.load(b.pointer(source, start + i * down + j * right + v, scalar),
+                                     type)
+                              for j in range(columns.side)]
+                             for i in range(rows.side)],
+                            filtering.image,
+                        )
+                        for start in starts
                     ]  # fmt: skip
-                    found = filtering.both(b, lines, filtering.image)
-                    for number, value in enumerate(found):
-                        b.store(value, b.pointer(place, number * step + v, scalar))
+                    for number, values in enumerate(zip(*made, strict=True)):
+                        at = b.pointer(place, number * step + v, held)
+                        b.store(as_held(b, values, held), at)
 
 
-__all__ = ["kernels", "transform", "weight_kernels"]
+__all__ = ["as_held", "form_of", "kernels", "transform", "weight_kernels"]

@@ -13,9 +13,17 @@ from dataclasses import replace
 from typing import Any
 
 from suiren import dtypes
+from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution import filtering
-from suiren.compiler.codegen.convolution.pieces import Image, divisor, repeat, steps
-from suiren.compiler.codegen.convolution.winograd import transform
+from suiren.compiler.codegen.convolution.pieces import (
+    Image,
+    Pair,
+    divisor,
+    partner,
+    repeat,
+    steps,
+)
+from suiren.compiler.codegen.convolution.winograd import as_held, form_of, transform
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
@@ -40,7 +48,10 @@ class Sums:
         self.block: Block = block
         self.scalar = "double" if node.dtype is dtypes.float64 else "float"
         self.size = node.dtype.itemsize
-        self.images, self.height, self.width, _ = node.inputs[0].shape
+        # how both operands lie in memory, and what is multiplied: numbers, or pairs of images
+        self.held, self.element, pair = form_of(block, self.scalar)
+        self.all, self.height, self.width, _ = node.inputs[0].shape
+        self.images = -(-self.all // pair)
         self.down, self.across = -(-self.height // 2), -(-self.width // 2)
         self.rows: Axis = replace(rows, count=2 * self.down)
         self.columns: Axis = replace(columns, count=2 * self.across)
@@ -86,13 +97,14 @@ class Sums:
         self.grad = b.buffer(keys.index(grad))
         source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
         self.image = Image(
-            b, self.rows, self.columns, block, self.c, scalar, self.size, 2 * self.together, 1
-        )
+            b, self.rows, self.columns, block, self.c, scalar, 2 * self.together, 1,
+            2 if block.pairs else 1, self.held,
+        )  # fmt: skip
         self.part = self.squares * block.channels
         # [place][part][square][channel] and [place][square][column]
-        self.squared = b.stack(scalar, self.places * self.own * self.part)
+        self.squared = b.stack(self.element, self.places * self.own * self.part)
         self.line = self.squares * block.columns
-        self.turned = b.stack(scalar, self.places * self.line)
+        self.turned = b.stack(self.element, self.places * self.line)
         task = b.task if self.tasks > 1 else 0
         number, part = b.imod(task, self.shares), b.idiv(task, self.shares)
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
@@ -121,16 +133,17 @@ class Sums:
                     new = b.binary("or", b.icmp("eq", b.int(p), b.int(0)),
                                    b.icmp("eq", b.int(parity), b.int(0)))  # fmt: skip
                     with b.when(new):
-                        self.image.copy(
-                            source, b.iadd(image, i), b.imul(first, 2), 1, channels, self.c, 0
-                        )
+                        row = b.imul(first, 2)
+                        self.image.copy(source, b.iadd(image, i), row, 1, channels, self.c, 0)
+                        if block.pairs:
+                            self._copy_other(source, b.iadd(image, i), row, channels)
                     place = b.iadd(b.imul(p, self.part), b.imul(at, block.channels))
                     across = self.columns.stride
                     corner = self.image.at(b.idiv(parity, across), b.imod(parity, across))
                     transform(
                         b, self.image, squares, high, self.across,
-                        b.pointer(self.squared, place, scalar), self.own * self.part,
-                        [(corner, 0)],
+                        b.pointer(self.squared, place, self.element), self.own * self.part,
+                        [(corner, 0)], self.element,
                     )  # fmt: skip
             lines = b.imul(several, high)
             with b.loop(0, -(-self.o // block.columns)) as j:
@@ -141,7 +154,7 @@ class Sums:
                     with b.loop(0, own) as p:
                         self._tiles(to, p, place, column, lines)
         taps = self.rows.taps * self.columns.taps
-        flops = 2.0 * taps * self.images * self.height * self.width * self.c * self.o
+        flops = 2.0 * taps * self.all * self.height * self.width * self.c * self.o
         size = self.parts * self.blocks * self.one * self.size
         return Kernel(
             f"correlate_squares_{taps}x{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops,
@@ -156,8 +169,10 @@ class Sums:
 
     def _turn(self, image: Int, first: Int, high: Int, line: Int, column: Int) -> None:
         """2x2 places of the gradient as squares: A y A'."""
-        b, block, scalar = self.b, self.block, self.scalar
-        type = vector(scalar, block.lanes)
+        b, block = self.b, self.block
+        others: list[Pair | None] = [None]
+        if block.pairs:
+            others.append(partner(b, image, self.all, self.height * self.width * self.o))
 
         with b.loop(0, high) as r:
             with b.loop(0, self.across) as c:
@@ -165,27 +180,30 @@ class Sums:
                 square = b.iadd(b.imul(b.iadd(line, r), self.across), c)
                 for v in range(block.vectors):
                     mask = self._mask(column, v)
-                    pairs = [
-                        [self._read(image, b.iadd(y, i), b.iadd(x, j),
-                                    b.iadd(column, v * block.lanes), type, mask)
-                         for j in (0, 1)]
-                        for i in (0, 1)
-                    ]  # fmt: skip
-                    found = filtering.both(
-                        b, pairs, filtering.gradient(self.filter.columns.side),
-                        filtering.gradient(self.filter.rows.side),
-                    )  # fmt: skip
-                    for place, value in enumerate(found):
+                    made = []
+                    for other in others:
+                        lines = [
+                            [self._read(image, b.iadd(y, i), b.iadd(x, j),
+                                        b.iadd(column, v * block.lanes), mask, other)
+                             for j in (0, 1)]
+                            for i in (0, 1)
+                        ]  # fmt: skip
+                        made.append(filtering.both(
+                            b, lines, filtering.gradient(self.filter.columns.side),
+                            filtering.gradient(self.filter.rows.side),
+                        ))  # fmt: skip
+                    for place, values in enumerate(zip(*made, strict=True)):
                         at = b.iadd(
                             b.imul(square, block.columns), place * self.line + v * block.lanes
                         )
-                        pointer = b.pointer(self.turned, at, scalar)
+                        pointer = b.pointer(self.turned, at, self.element)
+                        value = as_held(b, values, self.element)
                         b.store(value, pointer, self.size * block.lanes)
 
     def _read(
-        self, image: Int, y: Int, x: Int, column: Int, type: str, mask: Operand | None
+        self, image: Int, y: Int, x: Int, column: Int, mask: Operand | None, other: Pair | None
     ) -> Operand:
-        """A vector of the gradient, zero past its ends."""
+        """A vector of the gradient of an image or of the other of its pair, zero past its ends."""
         b = self.b
         inside: Operand | None = None
         if self.height % 2:
@@ -197,16 +215,32 @@ class Sums:
             x = b.imin(x, self.width - 1)
         line = b.iadd(b.imul(image, self.height), y)
         at = b.iadd(b.imul(b.iadd(b.imul(line, self.width), x), self.o), column)
-        pointer = b.pointer(self.grad, at, self.scalar)
-        value = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
-        return value if inside is None else b.select(inside, value, b.const(type, 0))
+        pointer = b.pointer(self.grad, at, self.held)
+        type = vector(self.held, self.block.lanes)
+        if other is not None:
+            value = other.second(b, pointer, self.block.lanes, mask)
+        else:
+            value = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+        if inside is not None:
+            value = b.select(inside, value, b.const(type, 0))
+        return bfloat16.widened(b, value) if self.block.pairs else value
+
+    def _copy_other(self, source: Operand, image: Int, row: Int, channels: Int) -> None:
+        """The second image of a pair, behind the first; zeros where there is none."""
+        b, size = self.b, self.rows.size * self.columns.size * self.c
+        other = partner(b, image, self.all, size)
+        moved = b.pointer(source, other.distance, self.held)
+        self.image.copy(moved, image, row, 1, channels, self.c, 0, 1)
+        if other.there is not None:
+            with b.when(b.binary("xor", other.there, b.const("i1", 1))):
+                self.image.clear(1)
 
     def _tiles(self, to: Operand, part: Int, place: Int, column: Int, lines: Int) -> None:
         """The sums of one block of channels at one place: over all squares of the unit."""
         b, block, scalar = self.b, self.block, self.scalar
         at = b.iadd(b.imul(part, self.part), b.imul(place, self.own * self.part))
-        x = b.pointer(self.squared, at, scalar)
-        z = b.pointer(self.turned, b.imul(place, self.line), scalar)
+        x = b.pointer(self.squared, at, self.element)
+        z = b.pointer(self.turned, b.imul(place, self.line), self.element)
         start = b.iadd(b.imul(part, self.one), b.imul(place, block.channels * self.o))
         to = b.pointer(to, b.iadd(start, column), scalar)
         masks = [self._mask(column, v) for v in range(block.vectors)]
@@ -215,7 +249,7 @@ class Sums:
                 with b.loop(0, count) as i:
                     own = b.iadd(b.imul(i, width), start_at)
                     self._tile(
-                        b.pointer(x, own, scalar), z,
+                        b.pointer(x, own, self.element), z,
                         b.pointer(to, b.imul(own, self.o), scalar), width, masks, lines,
                     )  # fmt: skip
 
@@ -225,7 +259,7 @@ class Sums:
     ) -> None:  # fmt: skip
         b, block, scalar = self.b, self.block, self.scalar
         lanes, vectors = block.lanes, block.vectors
-        type = vector(scalar, lanes)
+        type, kind = vector(scalar, lanes), self.element
         places = [(b.pointer(to, e * self.o + v * lanes, scalar), masks[v])
                   for e in range(width) for v in range(vectors)]  # fmt: skip
         starts = [
@@ -237,19 +271,19 @@ class Sums:
             *own, at_x, at_z = values
             for u in range(n):
                 right = [
-                    b.load(b.pointer(at_z, u * block.columns + v * lanes, scalar), type,
-                           self.size * lanes)
+                    b.load(b.pointer(at_z, u * block.columns + v * lanes, kind),
+                           vector(kind, lanes), self.size * lanes)
                     for v in range(vectors)
                 ]  # fmt: skip
                 for e in range(width):
-                    element = b.pointer(at_x, u * block.channels + e, scalar)
-                    left = b.splat(b.load(element, scalar), lanes)
+                    element = b.pointer(at_x, u * block.channels + e, kind)
+                    left = b.splat(b.load(element, kind), lanes)
                     for v in range(vectors):
                         s = e * vectors + v
                         own[s] = self._multiply_add(left, right[v], own[s])
             return [
-                *own, b.pointer(at_x, n * block.channels, scalar),
-                b.pointer(at_z, n * block.columns, scalar),
+                *own, b.pointer(at_x, n * block.channels, kind),
+                b.pointer(at_z, n * block.columns, kind),
             ]  # fmt: skip
 
         unroll = divisor(self.across, 4)
@@ -264,6 +298,8 @@ class Sums:
                 b.masked_store(value, at, mask)
 
     def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
+        if self.block.pairs:
+            return bfloat16.dot(self.b, x, y, z)
         if self.target.fma:
             return self.b.fma(x, y, z)
         return self.b.fadd(self.b.fmul(x, y), z)
