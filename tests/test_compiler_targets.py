@@ -50,6 +50,35 @@ def listings(key, machine):
     return [machine_code.assembly(text, machine) for text in texts]
 
 
+@pytest.fixture
+def narrow_key(monkeypatch):
+    """A step with products and convolutions of bfloat16."""
+    recorder = sys.modules["suiren.trace.recorder"]
+    keys = []
+    run = recorder.run_program
+
+    def noted(key, inputs, own=False):
+        keys.append(key)
+        return run(key, inputs, own)
+
+    monkeypatch.setattr(recorder, "run_program", noted)
+    nn = suiren.nn
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 5), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(1152, 20)
+    ).bfloat16()
+    model(suiren.randn(4, 3, 12, 12).bfloat16().requires_grad_()).float().sum().backward()
+    return max(keys, key=lambda key: len(key[0]))
+
+
+def test_bfloat16_is_multiplied_by_pairs_where_that_can_be_done(narrow_key):
+    code = listings(narrow_key, target.AVX512_BF16)
+    assert sum("vdpbf16ps" in text for text in code) >= 7
+    for machine, pattern in WANTED.values():
+        code = listings(narrow_key, machine)
+        assert not any("dpbf16ps" in text or "cvtne2ps2bf16" in text for text in code)
+        assert sum(bool(re.search(pattern, text)) for text in code) >= 7
+
+
 WANTED = {
     "avx512": (target.AVX512, r"vfmadd\w+ps.*%zmm"),
     "avx2": (target.AVX2, r"vfmadd\w+ps.*%ymm"),

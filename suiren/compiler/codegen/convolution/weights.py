@@ -166,7 +166,7 @@ class _Sums:
                     pointer, step = self.area, block.columns
                 with b.loop(0, own) as i:
                     self._block(pointer, step, to, i, column, several, high)
-        flops = 2.0 * self.images * self.rows.count * self.columns.count * self.one
+        flops = 2.0 * self.all * self.rows.count * self.columns.count * self.one
         name = f"correlate_{self.rows.taps}x{self.columns.taps}x{self.c}x{self.o}"
         size = self.parts * self.groups * self.blocks * self.one * self.size
         return Kernel(
