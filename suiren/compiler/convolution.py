@@ -11,7 +11,9 @@ The operators' decompositions speak of ``conv``, ``conv_input_gradient`` and
 ``winograd``   for 3x3 kernels without strides and 4x4 ones of stride 2, where images and channels
                are neither few nor many; inputs are an image and a ``winograd_weight``;
 ``matmul``     for kernels of one place (1x1), and for those that cover the whole image;
-elementwise    for depthwise convolutions: a sum of shifted images times a number per channel.
+``depthwise``  for convolutions that keep channels apart, forwards and back, and
+``depthwise_sums`` for their weights; with one or a few channels, vectors go along rows of the image
+               instead: elementwise sums of shifted images times a number per channel.
 
 Packing a weight is movement of the graph. Layout and tiling follow "Anatomy of High-Performance
 Deep Learning Convolutions on SIMD Architectures" (Georganas et al., 2018).
@@ -34,6 +36,8 @@ MOST_CHANNELS = 512  # of results for Winograd's algorithm: sums have to stay in
 MOST_IN_SQUARE = 512 * 18  # elements of a transformed square: some have to stay in the cache
 PART_BYTES = 2 << 20  # that these sums may take together
 SQUARE_BYTES = 8 << 20  # and those of squares
+FEW_CHANNELS = 4  # of images: with less of them, vectors of channels are too short
+MOST_SPREAD = 8  # results of one channel that a vector of channels is spread to
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,10 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
         flat = g.reshape(g.permute(w, (2, 3, 1, 0)), (kh * kw * c, o))
         return g.reshape(g.matmul(g.reshape(x, (n, kh * kw * c)), flat), node.shape)
     rows, columns = forward_axes(x, node, w, node.attributes)
+    if _keeps_apart(c, o, groups):
+        apart = ((rows,), (columns,), o // groups, 1)
+        packed = _by_tap(g, g.reshape(w, (o, 1, kh, kw)), target)
+        return g.make("depthwise", (x, packed), apart, node.shape, x.dtype)
     if c == 1 and o == groups:
         return _depthwise(g, x, w, rows, columns)
     return _convolved(g, x, w, node.shape, (rows, columns), node.dtype, target, groups)
@@ -268,6 +276,11 @@ def input_gradient(g: Graph, grad: Node, w: Node, node: Node, target: Target) ->
         gradient_axis(size, grad.shape[1 + a], w.shape[2 + a], stride[a], padding[a], dilation[a])
         for a, size in enumerate((h, width))
     )
+    if _keeps_apart(c, o, groups):
+        own = g.reshape(_flipped(g, w), (groups, o // groups, kh, kw))
+        apart = (rows, columns, 1, o // groups)
+        packed = _by_tap(g, own, target)
+        return g.make("depthwise", (grad, packed), apart, node.shape, grad.dtype)
     if c == 1 and o == groups:
         flipped = _flipped(g, w)
         parts = [[_depthwise(g, grad, flipped, r, s) for s in columns] for r in rows]
@@ -369,6 +382,9 @@ def weight_gradient(g: Graph, grad: Node, x: Node, node: Node, target: Target) -
         found = g.matmul(left, g.reshape(x, (n, kh * kw * c)))
         return g.permute(g.reshape(found, (o, kh, kw, c)), (0, 3, 1, 2))
     rows, columns = forward_axes(x, grad, node, node.attributes)
+    if _keeps_apart(c, o, groups):
+        apart = (rows, columns, o // groups)
+        return g.make("depthwise_sums", (grad, x), apart, node.shape, x.dtype)
     if c == 1 and o == groups:
         found = g.concat(
             [
@@ -429,6 +445,17 @@ def _winograd(
     own = (tuple(phases), c, o, block)
     transformed = g.make("winograd_weight", (w,), (*own, turned), (size,), w.dtype)
     return g.make("winograd", (x, transformed), own, shape, kind)
+
+
+def _keeps_apart(c: int, o: int, groups: int) -> bool:
+    """Whether each result is of one channel, and there are vectors of channels."""
+    return c == 1 and groups >= FEW_CHANNELS and o // groups <= MOST_SPREAD
+
+
+def _by_tap(g: Graph, w: Node, target: Target) -> Node:
+    """[KH, KW, planes, channels filled up to vectors] of the weight [channels, planes, KH, KW]."""
+    more = -w.shape[0] % target.lanes(w.dtype.itemsize)
+    return g.permute(g.pad(w, ((0, more), (0, 0), (0, 0), (0, 0))), (2, 3, 1, 0))
 
 
 def _covers(image: tuple, weight: tuple, padding: tuple, dilation: tuple) -> bool:

@@ -50,7 +50,7 @@ def cost_of(step: Step, plan: Plan) -> Cost:
             read = sum(node.nbytes for node in step.reads if isinstance(node, Node))
             return Cost(read, written, int(kernel.work))
         return Cost(read, written + partial, _arithmetic(group))
-    if group.product.op in ("convolve", "winograd"):
+    if group.product.op != "matmul":
         phases = sum(other.group is group for other in plan.steps)  # each makes a part of it
         read += sum(base_of(x).nbytes for x in group.product.inputs)
         done = int(kernel.work) + _arithmetic(group) // phases

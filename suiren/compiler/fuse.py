@@ -32,14 +32,17 @@ from suiren.compiler.index import (
 
 # Nodes that a step of their own computes: others read them from memory.
 OWN_STEP = frozenset(
-    """host part scatter scatter_along scan concat update none correlate winograd_weight""".split()
+    """host part scatter scatter_along scan concat update none correlate winograd_weight
+    depthwise_sums""".split()
 )
-PRODUCTS = frozenset(["matmul", "convolve", "winograd"])  # the rest of the group is an epilogue
+# the rest of the group is an epilogue
+PRODUCTS = frozenset(["matmul", "convolve", "winograd", "depthwise"])
 PIECED = frozenset(["concat", "update"])  # written piece by piece, each by a group of its own
 ORDERED = frozenset(["scatter", "scatter_along", "scan"])  # kernels of their own: codegen.scatter
 # whose operands lie in memory in whatever shape
 THROUGH_RESHAPES = ORDERED | frozenset(
-    """take take_along host convolve winograd winograd_weight correlate""".split()
+    """take take_along host convolve winograd winograd_weight correlate depthwise
+    depthwise_sums""".split()
 )
 DEAR = frozenset(
     """exp exp2 expm1 log log1p log2 log10 pow tanh sigmoid erf erfc erfinv sin cos tan asin acos

@@ -58,7 +58,7 @@ class Plan:
             return
         if first.op in ORDERED:
             made = scatter.kernels(group, target)
-        elif first.op == "correlate":
+        elif first.op in ("correlate", "depthwise_sums"):
             made = convolution.sums(group, target)
         elif first.op == "winograd_weight":
             made = convolution.weight_kernels(group, target)

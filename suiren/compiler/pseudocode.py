@@ -49,13 +49,13 @@ def lines_of(step: Step, number: int, target: Target, remark: Remark | None = No
         return _combined(step, page)
     if first.op in ORDERED:
         return _ordered(first, kernel.tasks, page)
-    if group.product is not None and group.product.op == "convolve":
+    if group.product is not None and group.product.op != "matmul":
         return _convolution(group, kernel.tasks, page)
     if group.product is not None:
         if "_pack_" in kernel.name:
             return _packed(group, kernel.name, kernel.tasks)
         return _product(group, kernel.tasks, page)
-    if first.op == "correlate":
+    if first.op in ("correlate", "depthwise_sums"):
         return _correlation(first, kernel.tasks, page)
     if group.index:
         return _Nest(group, target, page).lines()

@@ -316,6 +316,12 @@ class Emitter:
         past = ", !nontemporal !{i32 1}" if stream else ""
         self.line(f"store {value}, {pointer}, align {align}{past}")
 
+    def prefetch(self, pointer: Operand) -> None:
+        """Asks for the line of the cache at an address, which need not be one that is ours."""
+        name = "llvm.prefetch.p0"
+        self.declared[name] = f"declare void @{name}(ptr, i32 immarg, i32 immarg, i32 immarg)"
+        self.line(f"call void @{name}({pointer}, i32 0, i32 3, i32 1)")
+
     def masked_load(self, pointer: Operand, type: str, mask: Operand, other: Any = 0) -> Operand:
         """Loads the lanes whose mask is set; ``other`` in the rest."""
         align = max(1, bits(type) // 8)

@@ -10,13 +10,13 @@ from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution.pieces import (
     Image,
     divisor,
+    finish_channels,
     repeat,
     rows_together,
     steps,
 )
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
-from suiren.compiler.codegen.matmul.operands import positive_left
 from suiren.compiler.codegen.products import Epilogue
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
@@ -270,36 +270,15 @@ class _Phase:
                 for v in range(block.vectors):
                     at = b.pointer(self.area, b.iadd(start, v * lanes), scalar)
                     value = b.load(at, vector(scalar, lanes), self.size * lanes)
-                    self._call(
-                        value,
+                    finish_channels(
+                        b, self.target, self.epilogue.finish, self.o, lanes, value,
                         (image, self._place(self.rows, b.iadd(row, r))),
                         self._place(self.columns, b.iadd(left, c)),
-                        b.imul(which, self.o),
-                        b.iadd(column, v * lanes),
-                    )
+                        b.iadd(column, v * lanes), b.imul(which, self.o), block.columns,
+                    )  # fmt: skip
 
     def _place(self, axis: Axis, number: Int) -> Int:
         return self.b.iadd(self.b.imul(number, axis.step), axis.first)
-
-    def _call(
-        self, value: Operand, batch: tuple[Int, ...], place: Int, first: Int, column: Int
-    ) -> None:
-        """The epilogue for a vector that may pass the last channel."""
-        b, lanes, finish = self.b, self.block.lanes, self.epilogue.finish
-        at = b.iadd(first, column)
-        if self.o % self.block.columns == 0:
-            finish(b, value, batch, place, at, None)
-            return
-        if self.target.masked or self.o < lanes:
-            mask = b.tail_mask(positive_left(b, self.o, column), lanes)
-            finish(b, value, batch, place, at, mask)
-            return
-        whole = b.icmp("sle", b.int(b.iadd(column, lanes)), b.int(self.o))
-        with b.when(whole):
-            finish(b, value, batch, place, at, None)
-        with b.when(b.binary("xor", whole, b.const("i1", 1))):
-            mask = b.tail_mask(positive_left(b, self.o, column), lanes)
-            finish(b, value, batch, place, at, mask)
 
 
 __all__ = ["kernels"]

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.emitter import lanes as lanes_of
+from suiren.compiler.codegen.matmul.operands import positive_left
 from suiren.compiler.convolution import Axis, Block
+from suiren.compiler.target import Target
 
 STACK = 192 * 1024  # bytes of image that a task copies for itself
 
@@ -255,3 +257,28 @@ def rows_together(rows: Axis, columns: Axis, block: Block, blocks: int, size: in
     most = (STACK // line - max(rows.span, 1)) // rows.stride + 1
     most = max(1, min(rows.count, most))
     return -(-rows.count // -(-rows.count // most))
+
+
+def finish_channels(
+    b: Emitter, target: Target, finish: Callable, count: int, lanes: int, value: Operand,
+    batch: tuple[Int, ...], place: Int, channel: Int, before: Int = 0, together: int = 0,
+) -> None:  # fmt: skip
+    """The epilogue for a vector of channels from ``channel`` on, that may pass the last of them.
+
+    ``before`` channels of other groups lie before these ``count``; vectors come in blocks of
+    ``together`` channels.
+    """
+    at = b.iadd(before, channel)
+    if count % (together or lanes) == 0:
+        finish(b, value, batch, place, at, None)
+        return
+    if target.masked or count < lanes:
+        mask = b.tail_mask(positive_left(b, count, channel), lanes)
+        finish(b, value, batch, place, at, mask)
+        return
+    whole = b.icmp("sle", b.int(b.iadd(channel, lanes)), b.int(count))
+    with b.when(whole):
+        finish(b, value, batch, place, at, None)
+    with b.when(b.binary("xor", whole, b.const("i1", 1))):
+        mask = b.tail_mask(positive_left(b, count, channel), lanes)
+        finish(b, value, batch, place, at, mask)
