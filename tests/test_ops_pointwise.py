@@ -4,12 +4,18 @@ Table-driven: PyTorch is the oracle where it is installed; ``RECORDED`` holds wh
 the operators that training uses, so that the most important numbers are checked without it.
 """
 
+import contextlib
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import suiren
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compiling import compiling, needs_compiler  # noqa: E402 (a sibling file)
 
 NAN, INF = math.nan, math.inf
 
@@ -386,3 +392,22 @@ def test_out_of_another_dtype_is_refused_where_pytorch_does_not_convert(name):
     with pytest.raises(RuntimeError, match="dtype"):
         getattr(suiren, name)(x, 0, index, out=suiren.empty(2, dtype=suiren.float64))
     assert suiren.add(x, 1, out=suiren.empty(4, dtype=suiren.float64)).dtype is suiren.float64
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
+def test_a_zero_keeps_its_sign_where_pytorch_s_does(compiled):
+    # -0. is printed: relu(-x) shows it wherever x is zero
+    functional = suiren.nn.functional
+    functions = [
+        suiren.relu,
+        functional.relu6,
+        functional.elu,
+        functional.hardtanh,
+        lambda x: x.clamp(min=0),
+        lambda x: x.clamp(0, 1),
+    ]
+    x = suiren.tensor([-0.0] * 9)
+    with compiling() if compiled else contextlib.nullcontext():
+        for function in functions:
+            assert np.signbit(function(x).numpy()).all(), function
+            assert not np.signbit(function(-x).numpy()).any(), function

@@ -17,6 +17,7 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign, elementwise
 from suiren.ops.error_functions import erf_of
+from suiren.ops.extremes import larger, smaller
 from suiren.ops.lowering import exact, narrow
 from suiren.ops.views import wrap_dim
 from suiren.trace import Meta
@@ -62,7 +63,7 @@ class relu:
             )
 
     def evaluate(input):
-        return np.maximum(input, input.dtype.type(0))
+        return larger(input, 0)
 
     def decompose(g, input):
         return input.max(0)
@@ -139,7 +140,8 @@ class hardtanh:
         return _placed(input, result, inplace, "hardtanh_")
 
     def evaluate(input, min_val, max_val):
-        return np.clip(input, input.dtype.type(min_val), input.dtype.type(max_val))
+        kind = input.dtype.type
+        return smaller(larger(input, kind(min_val)), kind(max_val))
 
     def decompose(g, input, min_val, max_val):
         return input.max(min_val).min(max_val)
@@ -253,7 +255,7 @@ class softshrink:
 
 
 def _elu(input, alpha, scale, input_scale):
-    below = accurate.expm1(np.minimum(input, input.dtype.type(0)) * input_scale)
+    below = accurate.expm1(smaller(input, 0) * input_scale)
     return np.where(input > 0, input * scale, below * (alpha * scale))
 
 

@@ -18,6 +18,23 @@ from suiren.ops.refusals import checked_call, refusing, require_tensors
 from suiren.tensor import Tensor
 
 
+def larger(input, bound):
+    """The larger of both in NumPy; of two zeros the input's, whose sign is printed.
+
+    ``np.maximum`` takes now one and now the other, as its vector instructions and its rest do.
+    """
+    if np.ndim(bound) == 0 and bound == 0:
+        return np.where(input < bound, input.dtype.type(0), input)
+    return np.maximum(input, bound)
+
+
+def smaller(input, bound):
+    """The smaller of both in NumPy, like :func:`larger`."""
+    if np.ndim(bound) == 0 and bound == 0:
+        return np.where(input > bound, input.dtype.type(0), input)
+    return np.minimum(input, bound)
+
+
 def _lowered_larger(g, input, other):
     if type_of(input, other) is dtypes.bool:
         return input | other
@@ -140,7 +157,7 @@ class clamp_min:
         return apply(clamp_min.operator, (input, min))
 
     def evaluate(input, min):
-        return np.maximum(input, min)
+        return larger(input, min)
 
     def decompose(g, input, min):
         return _lowered_larger(g, input, min)
@@ -164,7 +181,7 @@ class clamp_max:
         return apply(clamp_max.operator, (input, max))
 
     def evaluate(input, max):
-        return np.minimum(input, max)
+        return smaller(input, max)
 
     def decompose(g, input, max):
         return _lowered_smaller(g, input, max)
@@ -184,7 +201,7 @@ class clamp_both:
     refuse = refusing("clamp is not supported for complex types", "complex")
 
     def evaluate(input, min, max):
-        return np.minimum(np.maximum(input, min), max)
+        return smaller(larger(input, min), max)
 
     def decompose(g, input, min, max):
         return _lowered_smaller(g, _lowered_larger(g, input, min), max)

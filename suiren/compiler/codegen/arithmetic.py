@@ -86,9 +86,12 @@ def _float(b: Emitter, name: str, operands: list[Operand]) -> Operand:
 
 
 def extreme(b: Emitter, name: str, x: Operand, y: Operand) -> Operand:
-    """The smaller or larger of two floating numbers; NaN if either is one."""
-    better = b.select(b.fcmp("olt" if name == "min" else "ogt", x, y), x, y)
-    return b.select(b.fcmp("uno", x, x), x, better)
+    """The smaller or larger of two floating numbers, x where they are equal; NaN if either is one.
+
+    So ``max(-0.0, 0.0)`` is -0.0, and a constant y costs one instruction: it is no NaN.
+    """
+    better = b.select(b.fcmp("olt" if name == "min" else "ogt", y, x), y, x)
+    return b.select(b.fcmp("uno", y, y), y, better)
 
 
 def _integer(b: Emitter, name: str, kind: dtype, operands: list[Operand]) -> Operand:
