@@ -71,10 +71,13 @@ def spacing(reference: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.ldexp(np.ones_like(reference), exponent - 1 - info.nmant)
 
 
-def errors(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def errors(
+    result: np.ndarray, reference: np.ndarray, least: np.ndarray | float = 0.0
+) -> np.ndarray:
     """Units in the last place between results and a reference in a longer type.
 
-    Infinite where one is NaN or infinite and the other is not, or a zero has the wrong sign.
+    Infinite where one is NaN or infinite and the other is not, or a zero has the wrong sign. Units
+    are those of numbers at ``least`` where the reference is smaller: the size of what cancels.
     """
     dtype = result.dtype
     info = np.finfo(dtype)
@@ -82,7 +85,8 @@ def errors(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
         wide = result.astype(reference.dtype)
         rounded = reference.astype(dtype)
         finite = np.isfinite(reference)
-        off = np.abs(wide - reference) / spacing(np.where(finite, reference, 1), dtype)
+        size = np.fmax(np.abs(np.where(finite, reference, 1)), least)
+        off = np.abs(wide - reference) / spacing(size, dtype)
         # near the edge of overflow the bound allows either side
         edge = np.isinf(result) & (np.abs(reference) > info.max * (1 - 2.0**-info.nmant))
         edge &= np.sign(wide) == np.sign(reference)
@@ -109,6 +113,81 @@ def _each(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarr
     return np.vectorize(lambda x: function(float(x)), otypes=[np.float64])
 
 
+def long_double(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of the C library on x86's long double, as a function of arrays."""
+    text = f"""
+    declare x86_fp80 @{name}(x86_fp80)
+    define void @kernel(ptr %arrays, i64 %count) {{
+    entry:
+      %source = load ptr, ptr %arrays
+      %second = getelementptr ptr, ptr %arrays, i64 1
+      %target = load ptr, ptr %second
+      br label %body
+    body:
+      %i = phi i64 [ 0, %entry ], [ %next, %body ]
+      %from = getelementptr [16 x i8], ptr %source, i64 %i
+      %x = load x86_fp80, ptr %from
+      %y = call x86_fp80 @{name}(x86_fp80 %x)
+      %to = getelementptr [16 x i8], ptr %target, i64 %i
+      store x86_fp80 %y, ptr %to
+      %next = add i64 %i, 1
+      %more = icmp slt i64 %next, %count
+      br i1 %more, label %body, label %done
+    done:
+      ret void
+    }}
+    """
+    (code,) = machine_code.load([text])
+
+    def function(x: np.ndarray) -> np.ndarray:
+        x = np.ascontiguousarray(x, np.longdouble)
+        result = np.zeros_like(x)
+        arrays = (ctypes.c_void_p * 2)(x.ctypes.data, result.ctypes.data)
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address)
+        entry(ctypes.addressof(arrays), x.size)
+        return result
+
+    return function
+
+
+def _lgamma(x: np.ndarray) -> np.ndarray:
+    if np.finfo(np.longdouble).nmant != 63:
+        return _each(lambda x: math.inf if math.isinf(x) or x <= 0 == x % 1 else math.lgamma(x))(x)
+    return long_double("lgammal")(x).astype(x.dtype)
+
+
+def _digamma(x: np.ndarray) -> np.ndarray:
+    """Recurrence, asymptotic series and reflection in the longest type there is."""
+    kind, x = x.dtype, x.astype(np.longdouble)
+    pi = np.longdouble("3.14159265358979323846264338327950288")
+    a = np.where(x < 0, 1 - x, x)
+    found = np.zeros_like(a)
+    for _ in range(20):
+        found = found - np.where(a < 20, 1 / a, 0)
+        a = np.where(a < 20, a + 1, a)
+    numbers = [(1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510)]
+    tail, power = np.zeros_like(a), np.ones_like(a)
+    for k, (above, below) in enumerate(numbers, 1):
+        power = power / (a * a)
+        tail = tail + np.longdouble(above) / below / (2 * k) * power
+    found = found + np.log(a) - 0.5 / a - tail
+    r = x - np.rint(x)
+    turned = found - pi * np.sin(pi * (0.5 - np.abs(r))) / np.sin(pi * r)
+    return np.where(x < 0, np.where(r == 0, np.nan, turned), found).astype(kind)
+
+
+# the size of the terms that cancel, where a function is a small difference of larger ones
+LEAST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "lgamma": lambda x: np.where(x < -0.5, np.abs(_lgamma(np.abs(x))) + 1, 0),
+    # (near the positive root the reference itself is no better than this)
+    "digamma": lambda x: np.where(
+        x < 0, 2 * np.abs(_digamma(1 - x)) + np.abs(_digamma(x)), np.longdouble(0.01)
+    ),
+}
+# how many units in the last place a float64 may be off, where it is more than 2
+BOUNDS = {"lgamma": 3, "digamma": 4}
+
+
 REFERENCES: dict[str, Callable[..., np.ndarray]] = {
     "exp": np.exp,
     "exp2": np.exp2,
@@ -130,6 +209,8 @@ REFERENCES: dict[str, Callable[..., np.ndarray]] = {
     "erfc": _each(math.erfc),
     # float32 against the compiler's float64; that against recorded values (a test of its own)
     "erfinv": lambda x: apply("erfinv", x.astype(np.float64)),
+    "lgamma": _lgamma,
+    "digamma": _digamma,
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "floor": np.floor,

@@ -215,6 +215,49 @@ def tanh_tail(z: mpf) -> mpf:
     return series(lambda z: (mpmath.tanh(x) - x) / (x * z), lambda z: -mpf(1) / 3 + 2 * z / 15)(z)
 
 
+def lgamma_after(n: int) -> Function:
+    """lgamma(n + y) / y; lgamma(1) = lgamma(2) = 0."""
+    slope = mpmath.digamma(n)
+    return series(
+        lambda y: mpmath.log(mpmath.gamma(n + y)) / y,
+        lambda y: slope + y * mpmath.psi(1, n) / 2,
+    )
+
+
+def lgamma_tail(z: mpf) -> mpf:
+    """What Stirling's formula lacks, times x, for z = 1 / x^2."""
+    if z < mpf(2) ** -60:
+        return mpf(1) / 12 - z / 360
+    x = 1 / ROOT(z)
+    main = (x - mpf(0.5)) * mpmath.log(x) - x + mpmath.log(2 * mp.pi) / 2
+    return (mpmath.loggamma(x) - main) * x
+
+
+def sinpi_tail(z: mpf) -> mpf:
+    """(sin(pi r) / (pi r) - 1) / r^2 for z = r^2."""
+    return series(
+        lambda z: (mpmath.sin(mp.pi * ROOT(z)) / (mp.pi * ROOT(z)) - 1) / z,
+        lambda z: -mp.pi**2 / 6 + z * mp.pi**4 / 120,
+    )(z)
+
+
+DIGAMMA_ROOT = mpmath.findroot(mpmath.digamma, mpf("1.4616321449683623"))
+
+
+def digamma_near(u: mpf) -> mpf:
+    """digamma(x) / (x - root) for u = x - 3/2, root the positive one."""
+    x = u + mpf(1.5)
+    return mpmath.digamma(x) / (x - DIGAMMA_ROOT)
+
+
+def digamma_tail(z: mpf) -> mpf:
+    """(log(x) - 1 / (2 x) - digamma(x)) x^2 for z = 1 / x^2."""
+    if z < mpf(2) ** -60:
+        return mpf(1) / 12 - z / 120
+    x = 1 / ROOT(z)
+    return (mpmath.log(x) - 1 / (2 * x) - mpmath.digamma(x)) * x * x
+
+
 class Family:
     """One function's fits: precision -> (low, high, terms)."""
 
@@ -319,6 +362,34 @@ FAMILIES = {
         "(atanh(s) / s - 1 - s^2 / 3) / s^4 in s^2 for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1), "
         "error relative to atanh(s) / s",
         atanh_second_tail, lambda z: z * z, double=(0, S2, 8),
+    ),
+    "LGAMMA_ONE": Family(
+        "lgamma(1 + y) / y for |y| <= 1/2, relative error",
+        lgamma_after(1), lambda y: 1 / abs(lgamma_after(1)(y)),
+        short=(-0.5, 0.5, 17), double=(-0.5, 0.5, 30),
+    ),
+    "LGAMMA_TWO": Family(
+        "lgamma(2 + y) / y for |y| <= 1/2, relative error",
+        lgamma_after(2), lambda y: 1 / abs(lgamma_after(2)(y)),
+        short=(-0.5, 0.5, 11), double=(-0.5, 0.5, 20),
+    ),
+    "LGAMMA_TAIL": Family(
+        "(lgamma(x) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1 / x^2 for x >= 8, "
+        "relative error",
+        lgamma_tail, lambda z: 12, short=(0, 1 / 64, 3), double=(0, 1 / 64, 7),
+    ),
+    "SINPI": Family(
+        "(sin(pi r) / (pi r) - 1) / r^2 in r^2 for |r| <= 1/2, error relative to sin(pi r)",
+        sinpi_tail, lambda z: z / (1 + z * sinpi_tail(z)), short=(0, 0.25, 5), double=(0, 0.25, 9),
+    ),
+    "DIGAMMA": Family(
+        "digamma(x) / (x - 1.46163...) in x - 3/2 for 1 <= x <= 2, relative error",
+        digamma_near, lambda u: 1 / digamma_near(u), short=(-0.5, 0.5, 13),
+        double=(-0.5, 0.5, 24),
+    ),
+    "DIGAMMA_TAIL": Family(
+        "(log(x) - 1 / (2 x) - digamma(x)) x^2 in 1 / x^2 for x >= 10, relative error",
+        digamma_tail, lambda z: 12, short=(0, 0.01, 3), double=(0, 0.01, 7),
     ),
 }  # fmt: skip
 

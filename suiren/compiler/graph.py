@@ -239,7 +239,7 @@ class Graph:
 
     NotNative = NotNative
     # kinds of nodes that no code is generated for yet: what needs them runs on the host
-    not_generated = frozenset(["erfinv", "lgamma", "digamma"])
+    not_generated: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []

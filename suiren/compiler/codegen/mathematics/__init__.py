@@ -2,7 +2,8 @@
 
 Each function takes the emitter and operands of one type ("float", "double" or vectors of them) and
 appends the instructions that compute it; no library is called, and every width, one element
-included, gives the same bits. Results are within 2 units in the last place for all arguments;
+included, gives the same bits. Results are within 2 units in the last place for all arguments (3
+and more for lgamma and digamma of doubles: see gamma.py);
 denormals, infinities, NaN and signed zeros come out as in C99 and PyTorch. tests/ and
 tools/check_mathematics.py measure that. On targets without fused multiply-add set
 ``emitter.fused = False``: the bits then differ, the bounds hold too.
@@ -21,6 +22,7 @@ from suiren.compiler.codegen.mathematics import (
     arcs,
     error_function,
     exponential,
+    gamma,
     logarithm,
     powers,
     rounding,
@@ -58,6 +60,7 @@ FUNCTIONS: dict[str, Function] = {
                 rounding.floor, rounding.ceil, rounding.trunc, rounding.round,
                 trigonometric.sin, trigonometric.cos, trigonometric.tan,
                 arcs.asin, arcs.acos, arcs.atan,
+                gamma.lgamma, gamma.digamma,
             ),
         ),
         (2, (powers.pow, arcs.atan2, rounding.fmod, rounding.remainder)),
