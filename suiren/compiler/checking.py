@@ -43,6 +43,8 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
         if problem and b.dtype.name in TOLERANCE:
             kind = _coarsest(program.native.graph.outputs[number])
             problem = difference(a, b, size, kind)
+            if problem and _convolves_infinities(program.native.graph, expected):
+                problem = ""
             if problem and _is_unsteady(program, given, number, kind, a, b):
                 problem = ""
         if problem:
@@ -51,6 +53,16 @@ def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple
                 f"({program.native.graph.outputs[number]}): {problem}\n{program.native.graph}"
             )
     return found, interrupt
+
+
+def _convolves_infinities(graph: Any, expected: list[Any]) -> bool:
+    """Whether there are convolutions and numbers that are not finite.
+
+    Compiled ones multiply by zeros that the interpreter leaves out, which makes infinities NaN.
+    """
+    if not any(node.op in ("convolve", "correlate") for node in graph.nodes):
+        return False
+    return not all(np.isfinite(x).all() for x in expected if x.dtype.name in TOLERANCE)
 
 
 def _size(inputs: list[Any]) -> float:
