@@ -6,13 +6,16 @@ a process that finds its programs there imports none of this.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from suiren.compiler.fuse import Fusion
 from suiren.compiler.graph import LEAVES, Graph, Node, base_of
-from suiren.compiler.image import Call, Image, Source, Step
+from suiren.compiler.image import Call, Image, Source, Step, Weight
 from suiren.compiler.layout import lay_out
 from suiren.compiler.lower import lower
+from suiren.compiler.packing import packed_weights
 from suiren.compiler.plan import Plan
 from suiren.compiler.target import host
 from suiren.trace.meta import Meta
@@ -122,7 +125,7 @@ class _Binder:
             tuple([(x.shape, x.dtype.name, bytes(x.attributes[0])) for x in self.tables]),
             self.offsets, self.plan.arena_size, steps, segments, calls,
             tuple([self._result(node, where) for node in self.graph.outputs]), tuple(reshaped),
-            bool(self.plan.donations),
+            bool(self.plan.donations), tuple(self._weights()),
         )  # fmt: skip
 
     def _steps(self) -> tuple[tuple[Step, ...], tuple[tuple[int, int], ...], tuple[Call, ...]]:
@@ -148,6 +151,13 @@ class _Binder:
             segments.append((first, count + 1))
             steps.append(Step(self.kernels[-1], 1, True, ()))
         return tuple(steps), tuple(segments), tuple(calls)
+
+    def _weights(self) -> Iterator[Weight]:
+        for found in packed_weights(self.plan):
+            digest = hashlib.sha256("\0".join(found.texts).encode()).hexdigest()
+            position = self.order[found.input.attributes[0]]
+            size = self.plan.sizes[found.node]
+            yield Weight(position, self.cells[found.node], size, found.steps, digest)
 
     def _call(self, call: Node) -> Call:
         operator, attributes, results = call.attributes

@@ -11,7 +11,7 @@ import marshal
 from typing import Any, NamedTuple
 
 # Two bytes before each image on disk: images of another form are not read.
-FORM = b"01"
+FORM = b"02"
 # Marshal's second version is the same on every Python and writes equal data equally.
 _MARSHAL = 2
 
@@ -51,6 +51,16 @@ class Call(NamedTuple):
     parts: tuple[tuple[int, tuple[int, ...], int], ...]
 
 
+class Weight(NamedTuple):
+    """What a convolution reads as its weight and that is made of one input alone."""
+
+    input: int  # its position
+    cell: int
+    size: int  # bytes
+    steps: tuple[int, ...]  # that make it, and nothing else
+    name: str  # the same for equal code
+
+
 class Image(NamedTuple):
     """A program's tables. Cells are numbered: those that a run fills, those of the host's results,
     of constant arrays, of places in the arena."""
@@ -71,6 +81,7 @@ class Image(NamedTuple):
     results: tuple[tuple[str, Any], ...]  # what is wanted: a kind, and where it is
     reshaped: tuple[tuple[int, tuple[int, ...]], ...]
     counted: bool  # the last step counts the runs that came to their end
+    weights: tuple[Weight, ...]
 
     def dump(self) -> bytes:
         """The image as bytes. Raises ValueError where something is no plain data."""
@@ -85,6 +96,7 @@ def load(data: bytes) -> Image:
         image = Image(*marshal.loads(data[len(FORM) :]))
         return image._replace(
             steps=tuple([Step(*step) for step in image.steps]),
+            weights=tuple([Weight(*weight) for weight in image.weights]),
             calls=tuple([
                 Call(position, tuple([Source(*source) for source in sources]), parts)
                 for position, sources, parts in image.calls

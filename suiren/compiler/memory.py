@@ -44,7 +44,7 @@ class Pool:
                 lent.rotate(-1)
                 if sys.getrefcount(lent[-1]) <= _FREE:
                     return lent[-1]
-            array = _empty(*key)
+            array = empty(*key)
             self.addresses[id(array)] = array.ctypes.data
             lent.append(array)
             self._bytes += array.nbytes + 100
@@ -89,7 +89,7 @@ class Arena(threading.local):
         """The block's address, at least this many bytes."""
         if size + ALIGNMENT > self._block.nbytes:
             self._block = np.empty(0, np.uint8)
-            self._block = _empty((size + size // 8 + ALIGNMENT,), np.uint8)
+            self._block = empty((size + size // 8 + ALIGNMENT,), np.uint8)
             start = self._block.ctypes.data
             self._address = start + -start % ALIGNMENT
         return self._address
@@ -101,7 +101,7 @@ class Arena(threading.local):
         return self._block[start : start + size].view(kind).reshape(shape)
 
 
-def _empty(shape: tuple[int, ...], kind: Any) -> np.ndarray:
+def empty(shape: tuple[int, ...], kind: Any) -> np.ndarray:
     """Memory with anything in it; large arrays begin at a page and use huge pages if they can.
 
     Large pages spare nearly all of the system's work when memory is first touched. Views of such an

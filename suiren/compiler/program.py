@@ -21,6 +21,7 @@ from suiren import dtypes
 from suiren.compiler import machine_code, memory, program_cache, runtime
 from suiren.compiler.image import Call, Source
 from suiren.compiler.memory import arena, pool
+from suiren.compiler.prepared import Prepared
 from suiren.trace.meta import Meta, meta
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class NativeProgram:
             elif kind == "table":
                 kind, which = "constant", self.tables[which]
             self.results.append((kind, which))
+        self.prepared = Prepared(self)
 
     def _tables(self) -> None:
         """The arguments of each step and the table of steps."""
@@ -200,20 +202,24 @@ class NativeProgram:
         buffer = None
         base = arena.address(image.arena)
         cells = self.cell_values
-        if base != self.bound_to and image.offsets:
+        moved = base != self.bound_to
+        if moved and image.offsets:
             cells[self.first_fixed :] = self.fixed_offsets + np.uint64(base)
             self.bound_to = base
         self.packer.pack_into(cells, 0, *packed)  # type: ignore[arg-type]  # NumPy's own stubs
         parts: list[Any] = [None] * image.parts
-        table = self.table_address
+        table, segments = self.table_address, self.segments
+        if image.weights:
+            table, segments = self.prepared.enter(given, own, moved)
         runs = self.finished[0]
         interrupt: BaseException | None = None
         try:
-            for segment in self.segments:
+            for segment in segments:
                 if isinstance(segment, HostCall):
                     self._host(segment, given, made, parts)
                 else:
                     self.run_steps(table + 32 * segment[0], segment[1])
+            self.prepared.leave()
         except BaseException as problem:
             if self.finished[0] == runs:
                 raise

@@ -36,6 +36,7 @@ def timed(program: Any, run: Callable[[], Any]) -> tuple[Any, Times]:
     native, interpretation = program.native, program.interpretation
     with _lock:
         if native is not None:
+            native.prepared.off = True  # all steps are run and timed
             native.run_steps = _timing_steps(native, times)
             native._host = _timing_host(native._host, times)
         interpretation._execute = _timing_operations(interpretation._execute, times)
@@ -46,6 +47,7 @@ def timed(program: Any, run: Callable[[], Any]) -> tuple[Any, Times]:
             times.end = perf_counter_ns()
             del interpretation._execute
             if native is not None:
+                native.prepared.off = False
                 del native.run_steps, native._host
     return result, times
 
