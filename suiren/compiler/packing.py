@@ -37,9 +37,10 @@ def packed_weights(plan: Plan) -> list[PackedWeight]:
     for step in steps:
         sources = _sources(step, made)
         for key in step.writes:
-            alone = len(writers[key]) == 1 and len(sources) == 1 and None not in sources
-            if alone and key in plan.sizes and key not in hosts and len(step.writes) == 1:
-                made[key] = next(iter(sources))
+            source = next(iter(sources)) if len(sources) == 1 else None
+            alone = len(writers[key]) == len(step.writes) == 1
+            if source is not None and alone and key in plan.sizes and key not in hosts:
+                made[key] = source
     wanted = [
         base_of(step.group.product.inputs[1])
         for step in steps

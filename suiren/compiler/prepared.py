@@ -104,7 +104,8 @@ class Prepared:
             for step in weight.steps:
                 users.setdefault(step, set()).add(i)
         left_out = {step for step, own in users.items() if own <= set(self.spared)}
-        rows, waits = [], 0
+        rows: list[np.ndarray] = []
+        waits = 0
         self.segments = []
         for segment in program.segments:
             if not isinstance(segment, tuple):
