@@ -101,7 +101,6 @@ _LAZY_FUNCTIONS = {
     "save": "suiren.serialization",
     "load": "suiren.serialization",
     "autocast": "suiren.amp",
-    "is_autocast_enabled": "suiren.amp",
     "to_dlpack": "suiren.utils.dlpack",
     "install": "suiren.imports",
     "uninstall": "suiren.imports",
@@ -111,6 +110,20 @@ _LAZY_FUNCTIONS = {
     "set_log": "suiren.compiler.listing",
     "vmap": "suiren.func",
 }
+_LAZY_FUNCTIONS |= dict.fromkeys(
+    ("autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache",
+     "get_autocast_dtype", "is_autocast_cache_enabled", "is_autocast_enabled",
+     "set_autocast_cache_enabled", "set_autocast_dtype", "set_autocast_enabled"),
+    "suiren.amp.autocast_mode",
+)
+_LAZY_FUNCTIONS |= dict.fromkeys(
+    ("get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "get_autocast_ipu_dtype",
+     "get_autocast_xla_dtype", "is_autocast_cpu_enabled", "is_autocast_ipu_enabled",
+     "is_autocast_xla_enabled", "set_autocast_cpu_dtype", "set_autocast_cpu_enabled",
+     "set_autocast_gpu_dtype", "set_autocast_ipu_dtype", "set_autocast_ipu_enabled",
+     "set_autocast_xla_dtype", "set_autocast_xla_enabled"),
+    "suiren.amp.old_names",
+)
 _LAZY_FUNCTIONS |= dict.fromkeys(
     ("channel_shuffle", "conv_tbc", "cosine_embedding_loss", "hinge_embedding_loss",
      "instance_norm", "margin_ranking_loss", "native_channel_shuffle", "pairwise_distance",

@@ -251,8 +251,13 @@ def _forget_plans() -> None:
 dtypes.on_default_change.append(_forget_plans)
 
 
+def _code_of(function: Any) -> Any:
+    # what autocasting.py wraps keeps its own parameters
+    return getattr(getattr(function, "__wrapped__", function), "__code__", None)
+
+
 def _parameter_names(function: Any, owner: str) -> tuple[str, ...]:
-    code = getattr(function, "__code__", None)
+    code = _code_of(function)
     if code is None:
         raise TypeError(f"operator {owner}: give arguments=(...) where evaluate is not a def")
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -368,7 +373,7 @@ def register(
 
 def _with_sizes_by_name(function: Callable) -> Callable:
     """``zeros(*size)`` takes ``size=(2, 3)`` too: sizes given one by one or as one keyword."""
-    code: Any = getattr(function, "__code__", None)
+    code = _code_of(function)
     if not code.co_flags & _TAKES_ANY_NUMBER:
         return function
     name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]

@@ -13,6 +13,7 @@ import functools
 from typing import Any
 
 from suiren import dispatch
+from suiren.autocast_state import casting, suspended
 from suiren.autograd import graph
 from suiren.autograd.graph import refresh_history
 from suiren.autograd.mode import mode
@@ -408,6 +409,9 @@ def in_place_form(function: Any, name: str) -> Any:
         for other in args:
             if isinstance(other, Tensor) and other._storage is input._storage:
                 check_partial_overlap(input, other, called)
+        if casting:  # arguments of what writes are not converted
+            with suspended():
+                return assign(input, function(input, *args, **kwargs), called)
         return assign(input, function(input, *args, **kwargs), called)
 
     change.__name__ = change.__qualname__ = called
@@ -439,7 +443,8 @@ def write_out(out: Any, function: Any, args: tuple, kwargs: dict) -> Any:
             f"{name}(): functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
-    results = function(*args, **kwargs)
+    with suspended():
+        results = function(*args, **kwargs)
     found = results if isinstance(results, tuple) else (results,)
     if len(found) != len(outs):
         raise TypeError(f"{name}() has {len(found)} results, got {len(outs)} tensors in out=")

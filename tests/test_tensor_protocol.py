@@ -259,20 +259,6 @@ def test_backends_and_cuda():
         suiren.cuda.current_device()
 
 
-def test_amp_switches_itself_off():
-    with pytest.warns(UserWarning, match="not available"):
-        scaler = suiren.amp.GradScaler("cuda")
-    assert not scaler.is_enabled() and scaler.scale(3) == 3
-    with pytest.warns(UserWarning, match="not available"):
-        context = suiren.autocast("cuda", dtype=suiren.float16)
-    with context:
-        assert suiren.ones(2).dtype is suiren.float32
-    with suiren.cuda.amp.autocast(enabled=False):
-        pass
-    with pytest.raises(NotImplementedError):
-        suiren.amp.autocast("cpu")
-
-
 @pytest.mark.parametrize("operation", ["a += b", "a *= b", "a -= b", "a /= b"])
 def test_in_place_operators_refuse_partly_shared_memory(operation):
     """The methods (add_) refused it, the operators did not."""

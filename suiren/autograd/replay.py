@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from suiren.autocast_state import casting, state
 from suiren.autograd.graph import AccumulateGrad, Node, Saved
 from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import Meta, Value
@@ -52,6 +53,8 @@ def glance(root: Node, index: int, start: Tensor) -> Glance | None:
     seen = Glance(start)
     values, nodes = seen.values, seen.nodes
     structure: list[Any] = [index]
+    if casting and state.enabled:  # in this thread: products of derivatives are converted too
+        structure.append((state.dtype, state.caching))
     given: list[Any] = []
     places: dict[Node, int] = {root: 0}
     nodes.append(root)

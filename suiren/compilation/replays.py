@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import Any
 
+from suiren.autocast_state import without_memory
 from suiren.compilation.arguments import Arguments
 from suiren.compilation.frames import Frames
 from suiren.compilation.replay import MISS, Plan
@@ -143,7 +144,7 @@ class Replays:
         frames = Frames(trace, first=True)
         trace.held = 0  # computed below, where nobody notes what the compiler does
         try:
-            with frames:
+            with frames, without_memory():
                 result = self.function(*args, **kwargs)
         finally:
             trace.held = None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from suiren import autograd, dtypes
+from suiren.autocast_state import casting, settings, without_memory
 from suiren.autograd import graph
 from suiren.autograd.graph import AccumulateGrad, OperatorNode, _anomaly
 from suiren.autograd.mode import mode
@@ -44,6 +45,7 @@ def modes() -> tuple:
         mode.grad, mode.inference, mode.saved_hooks, mode.task, dtypes._default, _anomaly.on,
         bool(inferring), bool(global_hooks.forward or global_hooks.forward_pre
                               or global_hooks.backward or global_hooks.backward_pre),
+        settings() if casting else None,
     )  # fmt: skip
 
 
@@ -118,7 +120,7 @@ class Watch:
         entries = trace.entries
         try:
             assert begin is None
-            with frames:
+            with frames, without_memory():
                 result = self.function(*self.args, **self.kwargs)
             if self.problem is None:
                 self.problem = frames.problem

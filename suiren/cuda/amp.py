@@ -1,20 +1,41 @@
-"""`torch.cuda.amp`: older names of ``torch.amp``. Source: PyTorch's torch.amp page."""
+"""`torch.cuda.amp`: older names of ``torch.amp`` for CUDA, which is not there.
+
+Source: PyTorch's torch.amp page.
+"""
 
 from __future__ import annotations
 
-from suiren import amp
-from suiren.amp import custom_bwd, custom_fwd
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from suiren import amp, dtypes
 from suiren.dtypes import dtype as _dtype
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
+__all__ = ["GradScaler", "amp_definitely_not_available", "autocast", "custom_bwd", "custom_fwd"]
+
+
+def _old(name: str, instead: str) -> None:
+    warnings.warn(
+        f"torch.cuda.amp.{name} is an old name: write torch.amp.{instead}",
+        FutureWarning,
+        stacklevel=3,
+    )
+
+
+def amp_definitely_not_available() -> bool:
+    """True: there is no CUDA."""
+    return True
 
 
 class autocast(amp.autocast):
     """``torch.amp.autocast("cuda", ...)``: switched off without CUDA."""
 
     def __init__(
-        self, enabled: bool = True, dtype: _dtype | None = None, cache_enabled: bool = True
+        self, enabled: bool = True, dtype: _dtype = dtypes.float16, cache_enabled: bool = True
     ):
+        _old("autocast", "autocast('cuda', ...)")
         super().__init__("cuda", dtype, enabled, cache_enabled)
 
 
@@ -29,6 +50,19 @@ class GradScaler(amp.GradScaler):
         growth_interval: int = 2000,
         enabled: bool = True,
     ):
+        _old("GradScaler", "GradScaler('cuda', ...)")
         super().__init__(
             "cuda", init_scale, growth_factor, backoff_factor, growth_interval, enabled
         )
+
+
+def custom_fwd(fwd: Callable | None = None, *, cast_inputs: Any = None) -> Callable:
+    """``torch.amp.custom_fwd(device_type="cuda")``."""
+    _old("custom_fwd", "custom_fwd(..., device_type='cuda')")
+    return functools.partial(amp.custom_fwd, device_type="cuda", cast_inputs=cast_inputs)(fwd)
+
+
+def custom_bwd(bwd: Callable) -> Callable:
+    """``torch.amp.custom_bwd(device_type="cuda")``."""
+    _old("custom_bwd", "custom_bwd(..., device_type='cuda')")
+    return amp.custom_bwd(bwd, device_type="cuda")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_lower
 from suiren.device import META
 from suiren.dispatch import apply
 from suiren.interpreter import accurate
@@ -528,6 +529,7 @@ class _prelu_kernel:
 
 
 @composite(where=("torch", "Tensor", "nn.functional"), out=False)
+@in_lower
 def prelu(input, weight):
     """``input`` where it is positive, else ``weight * input`` with one weight for each channel.
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocast_state import casting
+from suiren.autocasting import in_lower, lowered
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
@@ -117,6 +119,7 @@ class addmm:
     tensors = 5
     widen = True
 
+    @in_lower
     def call(input, mat1, mat2, *, beta=1, alpha=1):
         return apply(addmm.operator, (input, mat1, mat2, factor(beta), factor(alpha)))
 
@@ -181,6 +184,7 @@ class baddbmm:
     tensors = 5
     widen = True
 
+    @in_lower
     def call(input, batch1, batch2, *, beta=1, alpha=1):
         return apply(baddbmm.operator, (input, batch1, batch2, factor(beta), factor(alpha)))
 
@@ -212,6 +216,7 @@ class addbmm:
     tensors = 5
     widen = True
 
+    @in_lower
     def call(input, batch1, batch2, *, beta=1, alpha=1):
         return apply(addbmm.operator, (input, batch1, batch2, factor(beta), factor(alpha)))
 
@@ -304,6 +309,8 @@ def linear(input, weight, bias=None):
     tensor([[4.],
             [4.]])
     """
+    if casting:
+        input, weight, bias = lowered(input, weight, bias)
     a, w = input._meta, weight._meta
     if w.ndim == 2:
         if bias is None:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_lower
 from suiren.operator import NAMESPACES, composite
 from suiren.ops.creation import from_array
 from suiren.ops.dropout import _drop
@@ -18,6 +19,7 @@ from suiren.ops.elementwise import result_type_of
 
 
 @composite(where=("nn.functional",), out=False)
+@in_lower
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
     enable_gqa=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.elementwise import broadcast_meta
@@ -151,6 +152,7 @@ class view_as_complex:
     tensor([1.+2.j])
     """
 
+    @in_float32
     def call(input):
         old = input._meta
         if not old.dtype.is_floating_point or old.dtype is dtypes.bfloat16:
@@ -377,6 +379,7 @@ class polar:
 
     tensors = 2
 
+    @in_float32
     def call(abs, angle):
         _check_parts("polar", abs, angle)
         return apply(polar.operator, (abs, angle))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from suiren import dtypes
+from suiren.autocasting import in_lower
 from suiren.dispatch import apply
 from suiren.interpreter import convolution as kernels
 from suiren.operator import composite, operator
@@ -331,6 +332,7 @@ def _conv_transpose(axes, input, weight, bias, stride, padding, output_padding, 
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of (batch, channels, length), or of (channels, length).
 
@@ -342,6 +344,7 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of (batch, channels, height, width), or of (channels, height, width).
 
@@ -359,6 +362,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of (batch, channels, depth, height, width), or without batch.
 
@@ -368,6 +372,7 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv_transpose1d(
     input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ):
@@ -381,6 +386,7 @@ def conv_transpose1d(
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv_transpose2d(
     input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ):
@@ -394,6 +400,7 @@ def conv_transpose2d(
 
 
 @composite(where=WHERE, out=False)
+@in_lower
 def conv_transpose3d(
     input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.device import META
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
@@ -150,6 +151,7 @@ def _lengths(x, name: str) -> tuple[int, ...]:
 
 
 @composite(where=("nn.functional",), out=False)
+@in_float32
 def ctc_loss(
     log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean",
     zero_infinity=False,

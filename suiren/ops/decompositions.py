@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import return_types
+from suiren.autocasting import in_float32
 from suiren.device import META
 from suiren.dispatch import apply
 from suiren.interpreter import factorization
@@ -152,6 +153,7 @@ def _svd_gradient(gu, gs, gv, u, s, vh, m, n):
 
 
 @composite(where=("linalg",))
+@in_float32
 def svd(A, full_matrices=True, *, driver=None):
     """U, S, Vh with ``A = U diag(S) Vh``: S descending, U and V orthonormal.
 
@@ -172,6 +174,7 @@ def svd(A, full_matrices=True, *, driver=None):
 
 
 @composite(where=("linalg",))
+@in_float32
 def svdvals(A, *, driver=None):
     """The singular values, descending. Source: torch.linalg.svdvals."""
     check_matrix("linalg.svdvals", A._meta)
@@ -179,6 +182,7 @@ def svdvals(A, *, driver=None):
 
 
 @composite(name="svd")
+@in_float32
 def torch_svd(input, some=True, compute_uv=True):
     """U, S, V with ``input = U diag(S) V^H``; the older form. Source: torch.svd."""
     check_matrix("linalg.svd", input._meta)
@@ -231,6 +235,7 @@ def _side(UPLO: str, name: str) -> str:
 
 
 @composite(where=("linalg",))
+@in_float32
 def eigh(A, UPLO="L"):
     """Eigenvalues (ascending) and eigenvectors of Hermitian matrices; one triangle is read.
 
@@ -245,6 +250,7 @@ def eigh(A, UPLO="L"):
 
 
 @composite(where=("linalg",))
+@in_float32
 def eigvalsh(A, UPLO="L"):
     """Eigenvalues (ascending) of Hermitian matrices. Source: torch.linalg.eigvalsh."""
     check_square("linalg.eigvalsh", A._meta)
@@ -302,6 +308,7 @@ def _check_finite(name: str, A: Tensor) -> None:
 
 
 @composite(where=("linalg",))
+@in_float32
 def eig(A):
     """Eigenvalues and eigenvectors of square matrices, always complex.
 
@@ -313,6 +320,7 @@ def eig(A):
 
 
 @composite(where=("linalg",))
+@in_float32
 def eigvals(A):
     """Eigenvalues of square matrices, always complex. Source: torch.linalg.eigvals."""
     check_square("linalg.eigvals", A._meta)
@@ -411,6 +419,7 @@ def _check_mode(name: str, mode: str) -> None:
 
 
 @composite(where=("linalg",))
+@in_float32
 def qr(A, mode="reduced"):
     """Q and R with ``A = Q R``; ``mode`` is "reduced", "complete" or "r" (Q left empty).
 
@@ -422,6 +431,7 @@ def qr(A, mode="reduced"):
 
 
 @composite(name="qr")
+@in_float32
 def torch_qr(input, some=True):
     """The older form of :func:`torch.linalg.qr`. Source: torch.qr."""
     check_matrix("linalg.qr", input._meta)
@@ -451,6 +461,7 @@ class _reflectors:
 
 
 @composite(name="geqrf")
+@in_float32
 def torch_geqrf(input):
     """Householder vectors (below R) and their factors tau, as LAPACK's geqrf.
 
@@ -494,6 +505,7 @@ class _cholesky_factor:
 
 
 @composite(where=("linalg",))
+@in_float32
 def cholesky_ex(A, *, upper=False, check_errors=False):
     """The Cholesky factor and, per matrix, 0 or the order of the minor that is not positive.
 
@@ -507,6 +519,7 @@ def cholesky_ex(A, *, upper=False, check_errors=False):
 
 
 @composite(where=("linalg",))
+@in_float32
 def cholesky(A, *, upper=False):
     """Lower triangular L with ``A = L L^H`` (``upper``: U with ``A = U^H U``).
 
@@ -525,6 +538,7 @@ def cholesky(A, *, upper=False):
 
 
 @composite(name="cholesky")
+@in_float32
 def torch_cholesky(input, upper=False):
     """The older form of :func:`torch.linalg.cholesky`. Source: torch.cholesky."""
     check_square("cholesky", input._meta)

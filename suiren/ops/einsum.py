@@ -130,6 +130,8 @@ def _contract(
     sizes = list(zip(a._meta.shape, b._meta.shape, strict=True))
     every = range(len(order))
     shared = [i for i in every if order[i] not in keep]
+    if not shared:
+        return a * b, order
     left = [i for i in every if order[i] in keep and sizes[i][1] == 1 != sizes[i][0]]
     right = [i for i in every if order[i] in keep and sizes[i][0] == 1 != sizes[i][1]]
     batch = [i for i in every if i not in (*shared, *left, *right)]

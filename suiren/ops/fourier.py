@@ -13,6 +13,7 @@ from math import prod, sqrt
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.device import check_available
 from suiren.dispatch import apply
 from suiren.operator import NAMESPACES, composite, operator
@@ -213,6 +214,7 @@ def _whole(name, input, n, dim, norm, forward):
 
 
 @composite(where=("fft",))
+@in_float32
 def fft(input, n=None, dim=-1, norm=None):
     """The transform over one dimension, trimmed or padded to ``n``: complex.
 
@@ -227,12 +229,14 @@ def fft(input, n=None, dim=-1, norm=None):
 
 
 @composite(where=("fft",))
+@in_float32
 def ifft(input, n=None, dim=-1, norm=None):
     """The inverse of :func:`fft`, divided by n by default. Source: torch.fft.ifft."""
     return _whole("ifft", input, n, dim, norm, False)
 
 
 @composite(where=("fft",))
+@in_float32
 def rfft(input, n=None, dim=-1, norm=None):
     """The first half (n // 2 + 1) of a real input's transform. Source: torch.fft.rfft."""
     x = _floating("rfft", input, real=True)
@@ -242,6 +246,7 @@ def rfft(input, n=None, dim=-1, norm=None):
 
 
 @composite(where=("fft",))
+@in_float32
 def ihfft(input, n=None, dim=-1, norm=None):
     """The inverse of :func:`hfft`: half of a real input's inverse. Source: torch.fft.ihfft."""
     x = _floating("ihfft", input, real=True)
@@ -259,12 +264,14 @@ def _to_real(name, input, n, dim, norm, forward):
 
 
 @composite(where=("fft",))
+@in_float32
 def irfft(input, n=None, dim=-1, norm=None):
     """The inverse of :func:`rfft`: real, of size n. Source: torch.fft.irfft."""
     return _to_real("irfft", input, n, dim, norm, False)
 
 
 @composite(where=("fft",))
+@in_float32
 def hfft(input, n=None, dim=-1, norm=None):
     """The transform of half of a Hermitian signal: real, of size n. Source: torch.fft.hfft."""
     return _to_real("hfft", input, n, dim, norm, True)
@@ -296,18 +303,21 @@ def _to_real_many(name, input, s, dim):
 
 
 @composite(where=("fft",))
+@in_float32
 def fftn(input, s=None, dim=None, norm=None):
     """The transform over several dimensions (all by default). Source: torch.fft.fftn."""
     return _whole_many("fftn", input, s, dim, norm, True)
 
 
 @composite(where=("fft",))
+@in_float32
 def ifftn(input, s=None, dim=None, norm=None):
     """The inverse of :func:`fftn`. Source: torch.fft.ifftn."""
     return _whole_many("ifftn", input, s, dim, norm, False)
 
 
 @composite(where=("fft",))
+@in_float32
 def rfftn(input, s=None, dim=None, norm=None):
     """Half (in the last of ``dim``) of a real input's transform. Source: torch.fft.rfftn."""
     x, dims = _halved_many("rfftn", input, s, dim, norm)
@@ -315,6 +325,7 @@ def rfftn(input, s=None, dim=None, norm=None):
 
 
 @composite(where=("fft",))
+@in_float32
 def irfftn(input, s=None, dim=None, norm=None):
     """The inverse of :func:`rfftn`. Source: torch.fft.irfftn."""
     x, dims, size = _to_real_many("irfftn", input, s, dim)

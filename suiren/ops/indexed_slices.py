@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocast_state import casting
+from suiren.autocasting import promoted
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import kept_layout
@@ -213,6 +215,8 @@ class index_copied:
 def index_copy(input, dim, index, source):
     """``input`` with the slices of ``source`` at positions ``index``. Source: torch.index_copy."""
     _check_vector(index, "index_copy")
+    if casting:
+        input, source = promoted((input, source))
     dim = wrap_dim(dim, input._meta.ndim)
     if source._meta.dtype is not input._meta.dtype:
         raise RuntimeError(

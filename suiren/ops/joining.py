@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from suiren.autocast_state import casting
+from suiren.autocasting import promoted
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
@@ -60,6 +62,8 @@ class cat:
         tensors = tensor_list(tensors, "cat")
         if not tensors:
             raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+        if casting:
+            tensors = promoted(tensors)
         return concatenated(_common_dtype(tensors), dim)
 
     def infer(*metas_and_dim):
@@ -158,6 +162,8 @@ class stack:
         tensors = tensor_list(tensors, "stack")
         if not tensors:
             raise RuntimeError("stack expects a non-empty TensorList")
+        if casting:
+            tensors = promoted(tensors)
         first = tensors[0]._meta
         dim = wrap_dim(dim, first.ndim + 1)
         for i, x in enumerate(tensors):

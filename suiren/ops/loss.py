@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
@@ -34,7 +35,7 @@ def reduction_of(
         warnings.warn(
             "size_average and reduce args will be deprecated, please use "
             f"reduction='{reduction}' instead.",
-            stacklevel=3,
+            stacklevel=4,  # losses are in_float32, which is a call more
         )
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -81,7 +82,7 @@ def warn_sizes(input: Tensor, target: Tensor) -> None:
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
             "Please ensure they have the same size.",
-            stacklevel=3,
+            stacklevel=4,  # losses are in_float32, which is a call more
         )
 
 
@@ -117,6 +118,7 @@ class mse_loss(_Pointwise):
     tensor(2.)
     """
 
+    @in_float32
     def call(
         input, target, size_average=None, reduce=None, reduction="mean", weight=None
     ):
@@ -151,6 +153,7 @@ class mse_loss(_Pointwise):
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """The mean (or sum, or each) of ``|input - target|``. Source: F.l1_loss."""
     warn_sizes(input, target)
@@ -204,6 +207,7 @@ def _limited(difference, bound):
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def smooth_l1_loss(
     input, target, size_average=None, reduce=None, reduction="mean", beta=1.0
 ):
@@ -253,6 +257,7 @@ class _huber_loss(_Pointwise):
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """Squared up to ``delta``, linear beyond. Source: torch.nn.functional.huber_loss.
 
@@ -328,6 +333,7 @@ def _spread(weight, input):
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def binary_cross_entropy(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean"
 ):
@@ -404,6 +410,7 @@ def _log_sigmoid(x):
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -445,6 +452,7 @@ composite(
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def kl_div(
     input, target, size_average=None, reduce=None, reduction="mean", log_target=False
 ):
@@ -460,7 +468,7 @@ def kl_div(
             "size. 'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition. 'mean' will be changed to behave the same as 'batchmean' in the next "
             "major release.",
-            stacklevel=2,
+            stacklevel=3,
         )
     if reduction not in ("none", "mean", "sum", "batchmean"):
         raise ValueError(f"{reduction} is not a valid value for reduction")

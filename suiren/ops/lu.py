@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 from suiren import dtypes, return_types
+from suiren.autocasting import as_given, in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import factorization
 from suiren.operator import NAMESPACES, composite, operator
@@ -173,11 +174,12 @@ def lu_factor(A, *, pivot=True):
 
 
 @composite(name="lu", out=False)
+@in_float32
 def torch_lu(A, pivot=True, get_infos=False, out=None):
     """The older form of :func:`torch.linalg.lu_factor`. Source: torch.lu."""
     warnings.warn(
         "torch.lu is deprecated in favor of torch.linalg.lu_factor / torch.linalg.lu_factor_ex",
-        stacklevel=2,
+        stacklevel=3,
     )
     check_matrix("lu", A._meta)
     _check_pivot("lu", pivot)
@@ -255,6 +257,7 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
 
 
 @composite(where=("linalg",))
+@as_given
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False):
     """X with ``A X = B``, given A's LU (``adjoint``: ``A^H X = B``; not ``left``: ``X A = B``).
 
@@ -294,6 +297,7 @@ def lu_solve(LU, pivots, B, *, left=True, adjoint=False):
 
 
 @composite(name="lu_solve")
+@in_float32
 def torch_lu_solve(input, LU_data, LU_pivots):
     """The older form of :func:`torch.linalg.lu_solve`. Source: torch.lu_solve."""
     return lu_solve(LU_data, LU_pivots, input)

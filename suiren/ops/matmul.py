@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocast_state import casting
+from suiren.autocasting import lowered
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
@@ -137,6 +139,8 @@ class mm:
     widen = True
 
     def call(input, mat2):
+        if casting:
+            input, mat2 = lowered(input, mat2)
         return apply(mm.operator, (input, mat2))
 
     def infer(input, mat2):
@@ -171,6 +175,8 @@ class bmm:
     widen = True
 
     def call(input, mat2):
+        if casting:
+            input, mat2 = lowered(input, mat2)
         return apply(bmm.operator, (input, mat2))
 
     def infer(input, mat2):
@@ -323,6 +329,8 @@ def matmul(input, other):
     >>> torch.matmul(torch.ones(5, 1, 2, 3), torch.ones(4, 3, 1)).shape
     torch.Size([5, 4, 2, 1])
     """
+    if casting:
+        input, other = lowered(input, other)
     check_tensors("matmul", *[getattr(x, "_meta", type(x)) for x in (input, other)])
     a, b = input._meta, other._meta
     if a.ndim == 2:

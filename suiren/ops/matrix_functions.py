@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes, return_types
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import factorization
 from suiren.operator import NAMESPACES, composite, operator
@@ -131,6 +132,7 @@ def _into(out: Tensor | None, found: Tensor) -> Tensor:
 
 
 @composite
+@in_float32
 def pinverse(input, rcond=1e-15):
     """The older name of :func:`torch.linalg.pinv`. Source: torch.pinverse."""
     return pinv(input, rcond=rcond)
@@ -156,6 +158,7 @@ class _rank:
 
 
 @composite(where=("linalg",), out=False)
+@in_float32
 def matrix_rank(A, *positional, tol=None, atol=None, rtol=None, hermitian=False, out=None):
     """How many singular values exceed ``max(atol, rtol * largest)``.
 
@@ -173,6 +176,7 @@ def matrix_rank(A, *positional, tol=None, atol=None, rtol=None, hermitian=False,
 
 
 @composite(where=("linalg",))
+@in_float32
 def cond(A, p=None):
     """The condition number: the norm of A times that of its inverse, by ``p`` (2 by default).
 
@@ -252,6 +256,7 @@ class _least_squares:
 
 
 @composite(where=("linalg",), out=False)
+@in_float32
 def lstsq(A, B, rcond=None, *, driver=None):
     """Solutions X of least norm that minimize |A X - B|, residuals, ranks, singular values.
 
@@ -399,6 +404,7 @@ def _check_reflectors(name: str, A: Tensor, tau: Tensor) -> None:
 
 
 @composite(where=("linalg",), aliases=("torch.orgqr", "Tensor.orgqr"))
+@in_float32
 def householder_product(A, tau):
     """The first n columns of the product of Householder reflections (m, n), tau (k,).
 
@@ -418,6 +424,7 @@ def householder_product(A, tau):
 
 
 @composite
+@in_float32
 def ormqr(input, tau, other, left=True, transpose=False):
     """``Q other`` (or ``other Q``; with ``transpose`` Q^H), Q as reflections.
 
@@ -520,6 +527,7 @@ def _low_rank(A: Tensor, q: int, niter: int, M: Tensor | None) -> tuple[Tensor, 
 
 
 @composite(where=("torch",), out=False)
+@in_float32
 def svd_lowrank(A, q=6, niter=2, M=None):
     """U, S, V of A (minus M) of rank at most q, randomized. Source: torch.svd_lowrank."""
     check_matrix("svd_lowrank", A._meta)
@@ -528,6 +536,7 @@ def svd_lowrank(A, q=6, niter=2, M=None):
 
 
 @composite(where=("torch",), out=False)
+@in_float32
 def pca_lowrank(A, q=None, center=True, niter=2):
     """Principal components of the rows of A, randomized: U, S, V. Source: torch.pca_lowrank."""
     check_matrix("pca_lowrank", A._meta)

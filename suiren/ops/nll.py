@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.operator import MAX_PLANS, composite, operator
 from suiren.ops.loss import reduction_of
@@ -177,6 +178,7 @@ _UNSIGNED = {1: np.uint8, 8: np.uint64}  # the targets are uint8 or int64
 
 
 @composite(where=("nn.functional",), out=False)
+@in_float32
 def nll_loss(
     input, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
     reduction="mean",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocast_state import casting
+from suiren.autocasting import widened
 from suiren.dispatch import apply
 from suiren.interpreter import resize as kernels
 from suiren.operator import composite, operator
@@ -163,4 +165,6 @@ def pad(input, pad, mode="constant", value=None):
             f"pad in mode {mode!r} takes 2, 4 or 6 numbers for the last 1, 2 or 3 dimensions of "
             "an input that has one or two dimensions more"
         )
+    if casting and mode != "circular" and (mode, axes) != ("reflect", 3):
+        (input,) = widened(input)
     return _BY_MODE[mode, axes](input, pad)

@@ -8,6 +8,8 @@ pooling goes through two dimensions as there. The arithmetic is in
 from __future__ import annotations
 
 from suiren import dtypes
+from suiren.autocast_state import casting
+from suiren.autocasting import in_float32, widened
 from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.interpreter import pooling as kernels
@@ -158,6 +160,8 @@ _WITH_INDICES = {2: _define_max_pool(2), 3: _define_max_pool(3)}
 
 def _max(axes, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     _check_dims(f"max_pool{axes}d", input, axes)
+    if casting and axes == 3 and not return_indices:
+        (input,) = widened(input)
     kernel = _per_axis(kernel_size, axes, "kernel_size")
     stride = _per_axis(stride, axes, "stride", kernel)
     padding = _per_axis(padding, axes, "padding")
@@ -326,6 +330,7 @@ def avg_pool2d(
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def avg_pool3d(
     input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
     divisor_override=None,
@@ -493,7 +498,8 @@ def _define_adaptive_functions(axes: int) -> None:
         (with_indices, f"adaptive_max_pool{axes}d_with_indices", FUNCTIONAL),
     ):
         function.__name__ = function.__qualname__ = name
-        composite(function, name=name, where=where, out=False)
+        shown = in_float32(function) if axes == 3 else function
+        composite(shown, name=name, where=where, out=False)
     if axes == 1:  # in torch's own namespace it returns the pair
         composite(with_indices, name="adaptive_max_pool1d", where=("torch",), out=False)
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import as_given, in_float32, in_lower
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.arithmetic import conj
 from suiren.ops.elementwise import broadcast_shapes
 from suiren.ops.lowering import narrow
-from suiren.ops.matmul import check_tensors, matmul, mm
+from suiren.ops.matmul import check_tensors, dot, matmul, mm
 from suiren.ops.parts import diagonal
 from suiren.ops.reductions import sum_
 from suiren.ops.views import wrap_dim
@@ -116,6 +117,8 @@ def tensordot(a, b, dims=2):
     shape_b = [y.shape[d] for d in free_b]
     left = a.permute(*free_a, *over_a).reshape(prod(shape_a), shared)
     right = b.permute(*over_b, *free_b).reshape(shared, prod(shape_b))
+    if left._meta.shape[0] == 1 == right._meta.shape[1]:  # a number
+        return dot(left.reshape(shared), right.reshape(shared)).view((*shape_a, *shape_b))
     return mm(left, right).reshape(*shape_a, *shape_b)
 
 
@@ -140,6 +143,7 @@ def kron(input, other):
 
 
 @composite(where=("linalg",))
+@in_lower
 def vecdot(x, y, *, dim=-1):
     """Sums of conj(x) * y over one dimension, broadcast. Source: torch.linalg.vecdot."""
     return sum_(conj(x) * y, dim)
@@ -218,6 +222,7 @@ def cross(input, other, dim=None):
 
 
 @composite(where=("nn.functional",), out=False)
+@as_given
 def bilinear(input1, input2, weight, bias=None):
     """``input1^T weight[k] input2 + bias[k]`` for each k.
 
@@ -253,6 +258,7 @@ class trace:
 
     widen = True
 
+    @in_float32
     def call(input):
         return apply(trace.operator, (input,))
 
@@ -486,6 +492,7 @@ def _distance_slope(apart: Tensor, grad: Tensor, norm: Tensor, p: float) -> Tens
 
 
 @composite(where=("torch",))
+@in_float32
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """The p-norm distances between all rows of (..., n, d) and (..., m, d): (..., n, m).
 

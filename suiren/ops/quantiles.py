@@ -6,6 +6,7 @@ Written with sorting and gather, which autograd follows. Source: torch.quantile,
 from __future__ import annotations
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.operator import NAMESPACES, composite
 from suiren.ops.sorting import sorted_values
 from suiren.ops.views import wrap_dim
@@ -109,6 +110,7 @@ def _between(ordered, q, interpolation, ignore_nan):
 
 
 @composite
+@in_float32
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The ``q``-quantiles of all elements or along ``dim``; NaN where there is a NaN.
 
@@ -124,6 +126,7 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
 
 
 @composite
+@in_float32
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """:func:`torch.quantile` of the elements that are not NaN. Source: torch.nanquantile.
 

@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from suiren import dtypes
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
@@ -267,6 +268,7 @@ class prod_:
 
     widen = True
 
+    @in_float32
     def call(input, dim=None, keepdim=False, *, dtype=None):
         if isinstance(dim, (tuple, list)):
             raise TypeError(

@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import resize as kernels
 from suiren.interpreter import sampling
@@ -453,6 +454,7 @@ _SAMPLE_PADDING = ("zeros", "border", "reflection")
 
 
 @composite(where=FUNCTIONAL, out=False)
+@in_float32
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """``input`` at the places of ``grid``: coordinates from -1 to 1, the last dimension's first.
 
@@ -478,7 +480,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             "Default grid_sample and affine_grid behavior has changed to align_corners=False "
             "since 1.3.0. Please specify align_corners=True if the old behavior is desired. See "
             "the documentation of grid_sample for details.",
-            stacklevel=2,
+            stacklevel=3,
         )
     _check_grid(input, grid, mode)
     return _SAMPLERS[input._meta.ndim - 2](input, grid, mode, padding_mode, bool(align_corners))
@@ -516,6 +518,7 @@ def _check_grid(input, grid, mode: str) -> None:
 
 
 @composite(where=("torch",), out=False)
+@in_float32
 def grid_sampler(input, grid, interpolation_mode, padding_mode, align_corners):
     """grid_sample, the modes as numbers. Source: torch.grid_sampler."""
     return grid_sample(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from suiren.autocasting import in_float32
 from suiren.operator import NAMESPACES, composite
 from suiren.ops.creation import fill, from_array
 from suiren.ops.fourier import fft, ifft, irfft, resized, rfft
@@ -31,6 +32,7 @@ def _window(name: str, window: Tensor | None, n_fft: int, length: int, like: Ten
 
 
 @composite(out=False)
+@in_float32
 def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=True,
          pad_mode="reflect", normalized=False, onesided=None, return_complex=None,
          align_to_window=None):  # fmt: skip

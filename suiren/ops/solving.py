@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from suiren import dtypes, return_types
+from suiren.autocasting import in_float32
 from suiren.dispatch import apply
 from suiren.interpreter import factorization
 from suiren.operator import composite, operator
@@ -91,6 +92,7 @@ class _inverse:
 
 
 @composite(where=("linalg",))
+@in_float32
 def inv_ex(A, *, check_errors=False):
     """Inverses and, per matrix, 0 or the position of the pivot that is zero.
 
@@ -104,6 +106,7 @@ def inv_ex(A, *, check_errors=False):
 
 
 @composite(where=("linalg",))
+@in_float32
 def inv(A):
     """The inverse of a square matrix, or of each of a batch (..., n, n).
 
@@ -122,6 +125,7 @@ def inv(A):
 
 
 @composite
+@in_float32
 def inverse(input):
     """Another name of :func:`torch.linalg.inv`. Source: torch.inverse."""
     return inv(input)
@@ -213,6 +217,7 @@ def solve_ex(A, B, *, left=True, check_errors=False):
 
 
 @composite(where=("linalg",))
+@in_float32
 def solve(A, B, *, left=True):
     """X with ``A X = B`` (``X A = B`` if not ``left``), batched; B may hold vectors.
 
@@ -228,6 +233,7 @@ def solve(A, B, *, left=True):
 
 
 @composite(where=("linalg",))
+@in_float32
 def tensorsolve(A, B, dims=None):
     """X with ``tensordot(A, X, X.ndim) = B``. Source: torch.linalg.tensorsolve."""
     ndim = A._meta.ndim
@@ -247,6 +253,7 @@ def tensorsolve(A, B, dims=None):
 
 
 @composite(where=("linalg",))
+@in_float32
 def tensorinv(A, ind=2):
     """The inverse of ``tensordot(A, ., ind)``. Source: torch.linalg.tensorinv."""
     if ind <= 0:
@@ -323,6 +330,7 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False):
 
 
 @composite
+@in_float32
 def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False):
     """Solutions of ``A X = input`` and a copy of A; the older form of solve_triangular.
 
@@ -344,6 +352,7 @@ def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False)
 
 
 @composite
+@in_float32
 def cholesky_solve(input, L, upper=False):
     """X with ``A X = input``, given A's Cholesky factor. Source: torch.cholesky_solve."""
     for which, x in (("b", input), ("u", L)):
@@ -360,6 +369,7 @@ def cholesky_solve(input, L, upper=False):
 
 
 @composite
+@in_float32
 def cholesky_inverse(L, upper=False):
     """The inverse of a matrix, given its Cholesky factor. Source: torch.cholesky_inverse."""
     check_square("cholesky_inverse", L._meta)

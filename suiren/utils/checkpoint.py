@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import suiren as torch
+from suiren.amp.autocast_mode import again
 from suiren.autograd.graph import saved_tensors_hooks
 from suiren.tensor import Tensor
 
@@ -131,6 +132,7 @@ def checkpoint(
         return function(*args, **kwargs)
     state = torch.get_rng_state() if preserve_rng_state else None
     first, second = context_fn()
+    autocast = again()
 
     def run_again() -> None:
         inner = tuple(
@@ -138,7 +140,7 @@ def checkpoint(
             for a in args
         )
         scope = torch.random.fork_rng() if state is not None else contextlib.nullcontext()
-        with scope, second:
+        with autocast, scope, second:
             if state is not None:
                 torch.set_rng_state(state)
             function(*inner, **kwargs)

@@ -8,9 +8,13 @@ from suiren.tensor import Tensor
 
 
 def reduction_name(
-    reduction: str, size_average: bool | None = None, reduce: bool | None = None
+    reduction: str, size_average: bool | None = None, reduce: bool | None = None,
+    stacklevel: int = 4,
 ) -> str:
-    """The reduction to use, translating `size_average` and `reduce` with a warning."""
+    """The reduction to use, translating `size_average` and `reduce` with a warning.
+
+    stacklevel: of the warning; 4 in losses that are decorated with in_float32.
+    """
     if size_average is None and reduce is None:
         return reduction
     average = size_average is None or size_average
@@ -18,7 +22,7 @@ def reduction_name(
     warnings.warn(
         "size_average and reduce args will be deprecated, please use "
         f"reduction='{chosen}' instead.",
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
     return chosen
 

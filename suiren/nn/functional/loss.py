@@ -9,11 +9,13 @@ import math
 from typing import Any
 
 import suiren
+from suiren.autocasting import in_float32
 from suiren.nn.functional import _from_ops as ops
 from suiren.nn.functional._reduction import check_reduction, reduce_loss, reduction_name
 from suiren.tensor import Tensor
 
 
+@in_float32
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -211,6 +213,7 @@ def linear_cross_entropy(
         ignore_index=-100 if ignore_index is None else ignore_index)
 
 
+@in_float32
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -281,6 +284,7 @@ def gaussian_nll_loss(
     return reduce_loss(loss, reduction)
 
 
+@in_float32
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -307,7 +311,7 @@ def multilabel_soft_margin_loss(
     input: (..., classes) logits; target: 0s and 1s of the same shape; weight: (classes).
     The result is one number per row before the reduction.
     """
-    reduction = reduction_name(reduction, size_average, reduce)
+    reduction = reduction_name(reduction, size_average, reduce, 3)
     loss = -(target * ops.logsigmoid(input) + (1 - target) * ops.logsigmoid(-input))
     if weight is not None:
         loss = loss * weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import suiren
+from suiren.autocasting import in_float32
 from suiren.nn.functional import _from_ops as ops
 from suiren.nn.functional._reduction import check_reduction, reduce_loss, reduction_name
 from suiren.nn.functional.distance import pairwise_distance
@@ -14,6 +15,7 @@ from suiren.tensor import Tensor
 _TINY = 1e-12
 
 
+@in_float32
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -34,6 +36,7 @@ def margin_ranking_loss(
     return reduce_loss(loss, reduction)
 
 
+@in_float32
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -51,6 +54,7 @@ def hinge_embedding_loss(
     return reduce_loss(apart + together, reduction)
 
 
+@in_float32
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -83,6 +87,7 @@ def cosine_embedding_loss(
     return reduce_loss(together + apart, reduction)
 
 
+@in_float32
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -133,6 +138,7 @@ def multi_margin_loss(
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@in_float32
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -168,6 +174,7 @@ def multilabel_margin_loss(
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@in_float32
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import suiren
+from suiren.autocasting import in_float32
 from suiren.nn._sizes import _ntuple
 from suiren.nn.functional import _from_ops as ops
 from suiren.tensor import Tensor
@@ -111,6 +112,7 @@ def _max_unpool(
     return flat.view(*leading, *size)
 
 
+@in_float32
 def max_unpool1d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
@@ -119,6 +121,7 @@ def max_unpool1d(
     return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
+@in_float32
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
@@ -131,6 +134,7 @@ def max_unpool2d(
     return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 2)
 
 
+@in_float32
 def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
@@ -210,6 +214,7 @@ def _fractional_max_pool(
     return best.view(result_shape), indices.view(result_shape)
 
 
+@in_float32
 def fractional_max_pool2d_with_indices(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -219,6 +224,7 @@ def fractional_max_pool2d_with_indices(
         input, kernel_size, output_size, output_ratio, _random_samples, 2)
 
 
+@in_float32
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -233,6 +239,7 @@ def fractional_max_pool2d(
     return (values, indices) if return_indices else values
 
 
+@in_float32
 def fractional_max_pool3d_with_indices(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -242,6 +249,7 @@ def fractional_max_pool3d_with_indices(
         input, kernel_size, output_size, output_ratio, _random_samples, 3)
 
 
+@in_float32
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,

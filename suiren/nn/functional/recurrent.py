@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import suiren
+from suiren.autocasting import lowered
 from suiren.nn.functional import _from_ops as ops
 from suiren.ops import recurrent
 from suiren.tensor import Tensor
@@ -53,7 +54,11 @@ def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> 
     w_hh, b_hh, w_hr = weights
     if mode == "LSTM":
         cell: Any = recurrent.lstm_cell
-        h, c = cell(given + ops.linear(state[0], w_hh, b_hh), state[1])
+        gates, c = given + ops.linear(state[0], w_hh, b_hh), state[1]
+        if gates.dtype != c.dtype:  # under autocast
+            wide = suiren.promote_types(gates.dtype, c.dtype)
+            gates, c = gates.to(wide), c.to(wide)
+        h, c = cell(gates, c)
         return h if w_hr is None else ops.linear(h, w_hr), c
     (h,) = state
     if mode == "GRU":
@@ -142,6 +147,9 @@ def run_layers(
     w_ih, w_hh, b_ih, b_hh, w_hr, with None for those not there. Dropout acts between layers.
     Returns the last layer's h, directions side by side, and the final states stacked.
     """
+    if mode == "LSTM" and batch_sizes is None and weights[0][-1] is None:
+        # Under autocast PyTorch's fused LSTM is all in the lower type; the others promote.
+        input, *state = lowered(input, *state)  # type: ignore[assignment]
     directions = 2 if bidirectional else 1
     layers = len(weights) // directions
     finals: list[tuple[Tensor, ...]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from suiren.autocasting import in_lower
 from suiren.nn.functional import _from_ops as ops
 from suiren.tensor import Tensor
 
@@ -36,6 +37,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
 native_channel_shuffle = channel_shuffle
 
 
+@in_lower
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution over time of (time, batch, channels) by a (width, channels in, out) weight."""
     channels_last = input.permute(1, 2, 0)  # batch, channels, time

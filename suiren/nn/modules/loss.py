@@ -30,7 +30,7 @@ class _Loss(Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        self.reduction = reduction_name(reduction, size_average, reduce)
+        self.reduction = reduction_name(reduction, size_average, reduce, 3)
 
 
 class _WeightedLoss(_Loss):

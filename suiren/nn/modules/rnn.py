@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import suiren
+from suiren.autocast_state import state as autocast
 from suiren.nn import functional as F
 from suiren.nn import init
 from suiren.nn.functional import recurrent
@@ -166,7 +167,7 @@ class RNNBase(Module):
                 f"{type(self).__name__}: Expected input to be {allowed}, got {input.dim()}D "
                 "instead")
         weight = self._flat_weights[0]
-        if input.dtype != weight.dtype:
+        if input.dtype != weight.dtype and not autocast.enabled:
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: "
