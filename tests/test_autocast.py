@@ -1,17 +1,16 @@
 """Autocast on the CPU: which functions compute in what, beside PyTorch's, and everything around.
 
-``TABLE`` is what PyTorch 2.13 answers under ``autocast("cpu", dtype=bfloat16)`` to float32, bfloat16
-and float64 arguments; ``test_table_is_pytorchs`` holds it to that, the others hold Suiren to it.
+``TABLE`` is what PyTorch 2.13 answers under ``autocast("cpu", dtype=bfloat16)`` to float32,
+bfloat16 and float64 arguments; ``test_table_is_pytorchs`` holds it to that, the others hold Suiren
+to it.
 """
 
-import threading
 import warnings
 
 import numpy as np
 import pytest
 
 import suiren
-from suiren.nn import functional as F
 
 bf16 = suiren.bfloat16
 
@@ -75,7 +74,8 @@ TABLE = {
          "torch.cholesky_solve(x, h)", "torch.cholesky_inverse(h)", "torch.inverse(h)",
          "linalg.inv(h)", "linalg.solve(h, x)", "linalg.svdvals(x)", "torch.svd(x)",
          "linalg.svd(x)", "linalg.qr(x)", "torch.qr(x)", "torch.geqrf(x)", "linalg.eigh(h)",
-         "linalg.eigvalsh(h)", "linalg.cond(h)", "torch.pinverse(h)", "linalg.householder_product(x, v)",
+         "linalg.eigvalsh(h)", "linalg.cond(h)", "torch.pinverse(h)",
+         "linalg.householder_product(x, v)",
          "torch.ormqr(x, v, y)", "torch.triangular_solve(x, h)"),
         WIDE),
     **dict.fromkeys(
@@ -91,8 +91,10 @@ TABLE = {
          "F.layer_norm(x, (3,), v, v)", "F.group_norm(q, 1)", "F.rms_norm(x, (3,), v)",
          "F.max_pool2d(q, 2)", "F.avg_pool2d(q, 2)", "F.adaptive_avg_pool2d(q, 1)",
          "F.interpolate(q, scale_factor=2, mode='bilinear')", "F.dropout(x, 0.0)",
-         "F.embedding(classes, x)", "torch.cat([x, y])", "torch.stack([x, y])", "torch.hstack([x, y])",
-         "F.pad(z, (1, 1, 1, 1, 1, 1), 'reflect')", "F.pad(s, (1, 1), 'circular')", "F.pad(x, (1, 1))",
+         "F.embedding(classes, x)", "torch.cat([x, y])", "torch.stack([x, y])",
+         "torch.hstack([x, y])",
+         "F.pad(z, (1, 1, 1, 1, 1, 1), 'reflect')", "F.pad(s, (1, 1), 'circular')",
+         "F.pad(x, (1, 1))",
          "torch.cumprod(x, 0)", "x.pow(2)", "x.rsqrt()",
          "torch.index_copy(x, 0, places, y[:2])", "F.gaussian_nll_loss(x, y, p)",
          "F.cosine_similarity(x, y)", "torch.addcmul(x, x, y)", "torch.where(x > 1, x, y)",

@@ -765,3 +765,18 @@ def test_copies_are_compiled_too():
     for _ in range(5):
         model(torch.ones(1, 2))
     assert len(model.__dict__["_replays"].plans) == 1
+
+
+def test_what_is_saved_may_be_a_view_of_a_temporary():
+    w = torch.ones(2, 3, requires_grad=True)
+
+    @torch.compile(fullgraph=True)
+    def product(x):
+        return x @ (w * 2).t()
+
+    for i in range(5):
+        w.grad = None
+        y = product(torch.full((1, 3), float(i)))
+        y.sum().backward()
+        assert y.tolist() == [[6.0 * i] * 2] and w.grad.tolist() == [[2.0 * i] * 3] * 2
+    assert len(product._replays.plans) == 1

@@ -8,11 +8,13 @@ without asking any operator; the walk over them is then itself replayed by ``aut
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from suiren.autograd import graph
 from suiren.autograd.graph import AccumulateGrad, OperatorNode, Saved
+from suiren.storage import Storage
 from suiren.tensor import Tensor
 from suiren.trace import Value
 
@@ -77,6 +79,8 @@ class History:
         self.versions = versions  # of storages that were there: id -> (place, version before)
         self.results: dict[int, int] = {}  # storages of results: id -> number
         self.roots: list[Any] = []
+        # Storages of the call's own that Saved tensors look at the version of, and how many do.
+        self.counters: dict[int, tuple[list[Storage], list[Saved]]] = {}
 
     def templates(self) -> tuple[list[Template], dict[Any, int]]:
         """The nodes in the order in which they were made, and their numbers."""
@@ -103,6 +107,13 @@ class History:
             [self._saved(kept, numbers) for kept in node.saved],
             [self._saved(kept, numbers) for kept in node.saved_results],
         )  # fmt: skip
+
+    def idle(self) -> set[Value]:
+        """Results that are held because something saved looks whether they are written to."""
+        return {
+            held[0].value for held, saved in self.counters.values()
+            if held[0].value is not None and _holders(held) == _ONE + len(saved)
+        }  # fmt: skip
 
     def _edge(self, edge: Any, numbers: dict[Any, int]) -> tuple:
         target, index = edge
@@ -136,6 +147,8 @@ class History:
             clock = ("result", number, kept.version)
         elif counter.version == kept.version:
             clock = ("never",)
+            if counter.__class__ is Storage:
+                self.counters.setdefault(id(counter), ([counter], []))[1].append(kept)
         else:
             raise Unknown("a saved tensor was written to")
         leaf = None
@@ -147,6 +160,13 @@ class History:
         if kept.node is not None:
             node = self._edge((kept.node, kept.index), numbers)
         return ["saved", ("value", kept.value), kept.meta, clock, node, kept.index, leaf, kept.own]
+
+
+def _holders(held: list[Storage]) -> int:
+    return sys.getrefcount(held[0])
+
+
+_ONE = _holders([object.__new__(Storage)])
 
 
 class _Number:

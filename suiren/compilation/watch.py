@@ -389,7 +389,11 @@ class Watch:
             if view is not None and view.value is not None and view.value.trace is trace:
                 view.value, view.seen = None, -1
         for again in range(2):
-            self.alive = [value for ref in trace.results if (value := ref()) is not None]
+            idle = self.history.idle()
+            self.alive = [
+                value for ref in trace.results if (value := ref()) is not None
+                and (value in mine or value not in idle)
+            ]  # fmt: skip
             if mine.issuperset(self.alive):
                 return
             if not again:
