@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from suiren import dtypes
 from suiren.autocast_state import casting, state, suspended
 from suiren.autograd.mode import mode
+from suiren.device import META
 from suiren.dtypes import dtype
 from suiren.tensor import Tensor
 
@@ -40,7 +41,7 @@ class _Converted:
 
 
 def _converted(x: Any, wanted: dtype) -> Any:
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) or x._meta.device is META:
         return x
     kind = x._meta.dtype
     if kind is wanted or not kind.is_floating_point or kind is dtypes.float64:
