@@ -70,19 +70,22 @@ def llvm() -> str | None:
 
 
 @functools.cache
-def sources() -> str:
-    """A digest of the names, sizes and times of this package's own files.
+def sources() -> str | None:
+    """A digest of the names, sizes and times of this package's own files; None if they are none.
 
     Whoever edits one gets programs that are made anew.
     """
     found: list[str] = []
     folders = [_PACKAGE]
-    for folder in folders:  # which grows meanwhile
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".py"):
-                    status = entry.stat()
-                    found.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
-                elif entry.name != "__pycache__" and entry.is_dir():
-                    folders.append(entry.path)
+    try:
+        for folder in folders:  # which grows meanwhile
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith((".py", ".pyc")):
+                        status = entry.stat()
+                        found.append(f"{entry.path} {status.st_size} {status.st_mtime_ns}")
+                    elif entry.name != "__pycache__" and entry.is_dir():
+                        folders.append(entry.path)
+    except OSError:  # an archive, say
+        return None
     return hashlib.sha256("\n".join(sorted(found)).encode("utf-8", "surrogateescape")).hexdigest()

@@ -76,8 +76,10 @@ def keep(key: tuple, made: image.Image, kernels: list[machine_code.Kernel]) -> N
 
 def _name(key: tuple) -> str | None:
     """The digest under which this program is kept; None if it cannot be."""
-    llvm = identity.llvm()
-    if llvm is None or executable.machine() is None or disk_cache.of_process().folder is None:
+    llvm, sources = identity.llvm(), identity.sources()
+    if llvm is None or sources is None or executable.machine() is None:
+        return None
+    if disk_cache.of_process().folder is None:
         return None
     try:
         described = _described(*key)
@@ -85,7 +87,7 @@ def _name(key: tuple) -> str | None:
         _log.debug("a program is not looked for on disk: its key has %s", problem)
         return None
     surroundings = (
-        "program", image.FORM, llvm, identity.sources(), repr(target.host()),
+        "program", image.FORM, llvm, sources, repr(target.host()),
         str(machine_code.PIPELINE), dtypes.get_default_dtype().name,
     )  # fmt: skip
     digest = hashlib.sha256(marshal.dumps(surroundings, _MARSHAL))

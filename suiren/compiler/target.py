@@ -126,11 +126,11 @@ def host() -> Target:
 
 def _record() -> str | None:
     """The name under which this machine's description is kept on disk; None if it has none."""
-    machine, llvm = identity.machine(), identity.llvm()
-    if machine is None or llvm is None:
+    machine, llvm, sources = identity.machine(), identity.llvm(), identity.sources()
+    if machine is None or llvm is None or sources is None:
         return None
     wish = os.environ.get("SUIREN_TARGET", "").lower()
-    parts = ("target", machine, llvm, identity.sources(), wish)
+    parts = ("target", machine, llvm, sources, wish)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
