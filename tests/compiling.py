@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from suiren.compiler import program_cache, target
+from suiren.compiler import image, program_cache, target
 from suiren.trace import program, recorder
 
 needs_compiler = pytest.mark.skipif(
@@ -29,7 +29,6 @@ def compiling() -> Iterator[list[Any]]:
     made: list[Any] = []
     saved = program.COMPILE_AT, program.CHECK, program.Program._compile
     original = program.Program._compile
-    find = program_cache.find
 
     def compile_and_note(self):
         original(self)
@@ -37,15 +36,33 @@ def compiling() -> Iterator[list[Any]]:
             made.append(self.native)
 
     program.COMPILE_AT, program.CHECK = 1, True
-    program_cache.find = lambda key: None  # what is tested is the compiler, not the disk
     program.Program._compile = compile_and_note
     try:
-        yield made
-        recorder.flush()
+        with off_the_disk():
+            yield made
+            recorder.flush()
     finally:
         program.COMPILE_AT, program.CHECK, program.Program._compile = saved
-        program_cache.find = find
         program.programs.clear()
+
+
+@contextmanager
+def off_the_disk() -> Iterator[None]:
+    """No program comes from the disk or is put there: tests turn the compiler's knobs.
+
+    Each program is checked for whether it could be.
+    """
+    saved = program_cache.find, program_cache.keep
+
+    def keep(key: tuple, made: image.Image, kernels: list[Any]) -> None:
+        data = made.dump()
+        assert image.load(data).dump() == data
+
+    program_cache.find, program_cache.keep = lambda key: None, keep
+    try:
+        yield
+    finally:
+        program_cache.find, program_cache.keep = saved
 
 
 @contextmanager

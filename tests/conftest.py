@@ -10,6 +10,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def compiled_here(request):
+    """Programs are made by the compiler under test, and none of a test's own stays on the disk."""
+    if getattr(request.module, "PROGRAMS_FROM_DISK", False):
+        yield
+        return
+    from compiling import off_the_disk
+
+    with off_the_disk():
+        yield
+
+
 @pytest.fixture
 def torch():
     """torch on one thread: its idle threads spin, which is slow where cores are few or busy."""

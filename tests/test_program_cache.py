@@ -24,6 +24,8 @@ from suiren.compiler.target import AVX2, AVX512, NEON
 from suiren.operator import OPERATORS
 from suiren.trace import program, recorder
 
+PROGRAMS_FROM_DISK = True  # see conftest.py
+
 needs_loader = pytest.mark.skipif(
     executable.machine() is None or identity.machine() is None,
     reason="programs are kept on disk only where code can be loaded without LLVM",
