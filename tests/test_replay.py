@@ -216,27 +216,38 @@ def test_no_leaf_is_kept_alive():
         assert gone() is None
 
 
-@pytest.mark.parametrize("heavy", [True, False])
-def test_the_first_step_over_much_data_is_the_program_of_the_others(heavy, monkeypatch):
-    if heavy:
-        monkeypatch.setattr(replay, "HEAVY_BYTES", 0)
+@pytest.fixture
+def keys(monkeypatch):
+    """The keys of the programs that ran, in order."""
     recorder = sys.modules["suiren.trace.recorder"]
-    keys = []
+    found = []
     run = recorder.run_program
 
     def watched(key, *args, **kwargs):
-        keys.append(key)
+        found.append(key)
         return run(key, *args, **kwargs)
 
     monkeypatch.setattr(recorder, "run_program", watched)
+    return found
+
+
+def train(steps, keys):
+    """Some steps of a small model, two programs each; ``keys`` then has only theirs."""
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     keys.clear()  # what the parameters begin with was computed by now
-    for i in range(3):
+    for i in range(steps):
         x = data(i, 16, 4)
         optimizer.zero_grad()
         model(x).square().mean().backward()
         optimizer.step()
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+def test_the_first_step_over_much_data_is_the_program_of_the_others(heavy, keys, monkeypatch):
+    if heavy:
+        monkeypatch.setattr(replay, "HEAVY_BYTES", 0)
+    train(3, keys)
     first, second, third = keys[::2]  # backward(), step(), backward(), ...
     assert second == third
     assert (first == second) == heavy

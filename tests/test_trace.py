@@ -143,6 +143,30 @@ def test_a_large_step_is_recorded_whole_where_its_results_are_held(monkeypatch):
     assert held[-1].tolist() == [81.0] * 250
 
 
+def test_a_backward_pass_is_computed_with_what_it_reads(monkeypatch):
+    recorder = sys.modules["suiren.trace.recorder"]
+    monkeypatch.setattr(recorder, "_BYTES_PER_ENTRY", 1)  # 4,000 bytes fill the trace
+    x = torch.ones(250, requires_grad=True)
+    counts = []
+
+    class Long(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, grad):
+            for _ in range(40):  # temporaries
+                grad = grad + 1
+            counts.append(len(current_trace().entries))
+            return grad
+
+    flush()
+    Long.apply(x).sum().backward()
+    assert counts[0] >= 40
+    assert x.grad.tolist() == [41.0] * 250
+
+
 def test_training_repeats_two_programs():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)

@@ -19,6 +19,7 @@ from suiren.autograd.mode import mode
 from suiren.storage import inferring
 from suiren.tensor import Tensor, value_of
 from suiren.trace import Meta, flush
+from suiren.trace.recorder import keep_whole
 
 
 class Task:
@@ -49,6 +50,7 @@ def run(
     With ``wanted`` the gradients arriving at those (node, result) places are returned and only
     nodes on the way to them run; leaves accumulate only if ``accumulate``.
     """
+    keep_whole()
     watch = None
     if wanted is None and not create_graph and len(roots) == 1 and _plain(roots[0], grads[0]):
         seen = replay.glance(*roots[0], grads[0])

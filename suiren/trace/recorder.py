@@ -62,7 +62,9 @@ class Trace:
         self.room = 0 if EAGER else MAX_ENTRIES  # entries until the next flush at the latest
         # An input lies in memory that others may write to: compute before anyone can.
         self.urgent = False
-        self.large = False  # most of the first MAX_PENDING_BYTES were held: it may grow further
+        # Most of the first MAX_PENDING_BYTES were held, or a backward pass began, which reads what
+        # lies here: it may grow further.
+        self.large = False
 
     def read_soon(self) -> None:
         """The next operation reads memory that others may change: compute it at once."""
@@ -278,6 +280,11 @@ def flush() -> None:
         trace.flush()
     else:
         trace.held += 1
+
+
+def keep_whole() -> None:
+    """A backward pass begins: what it records is to be computed with what this thread recorded."""
+    local.trace.large = True
 
 
 def _before_fork() -> None:
