@@ -159,7 +159,8 @@ class _Phase:
         self.held, self.element, self.pair = form_of(block, self.scalar)
         # elements of the weight for one of the places
         self.line = squares.channels(self.c // self.pair) * block.columns
-        one = squares.channels(self.c // self.pair) * squares.places * self.size
+        # (pairs take half of this: the rest of the cache is for their products, in float)
+        one = squares.channels(self.c) * squares.places * self.size
         most = max(1, LEAST, SQUARES // one)
         rows = min(self.down, max(1, -(-LEAST // self.across), SQUARES // one // self.across))
         self.together = -(-self.down // -(-self.down // rows))  # rows of squares in a task
