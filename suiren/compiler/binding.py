@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+from suiren.compiler.attention import recognise
 from suiren.compiler.fuse import Fusion
 from suiren.compiler.graph import LEAVES, Graph, Node, base_of
 from suiren.compiler.image import Call, Image, Source, Step, Weight
@@ -35,7 +36,7 @@ class Compilation:
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.entries = entries
         self.input_keys = input_keys
-        self.graph: Graph = lay_out(lower(entries, input_keys, wanted), host())
+        self.graph: Graph = recognise(lay_out(lower(entries, input_keys, wanted), host()))
         self.graph.checks = list(dict.fromkeys(map(_without_reshape, self.graph.checks)))
         # an output in another shape is the same memory
         self.shapes = [node.shape for node in self.graph.outputs]

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from suiren.compiler import attention
 from suiren.compiler.graph import ELEMENTWISE, IN_MEMORY, LEAVES, MOVEMENT, Graph, Node, base_of
 from suiren.compiler.index import (
     ZERO,
@@ -29,11 +30,12 @@ from suiren.compiler.index import (
     split,
     through,
 )
+from suiren.compiler.operands import product_operands, reachable, users_of
 
 # Nodes that a step of their own computes: others read them from memory.
 OWN_STEP = frozenset(
     """host part scatter scatter_along scan concat update none correlate winograd_weight
-    depthwise_sums""".split()
+    depthwise_sums attend attend_gradient attended""".split()
 )
 # the rest of the group is an epilogue
 PRODUCTS = frozenset(["matmul", "convolve", "winograd", "depthwise"])
@@ -95,8 +97,8 @@ class Fusion:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.used = _reachable(graph)
-        self.users = _users(self.used)
+        self.used = reachable(graph)
+        self.users = users_of(self.used)
         self.groups: list[Group] = []
         self.group_of: dict[Node, Group] = {}
         self.readers: dict[Node, list[Group]] = {}
@@ -143,6 +145,11 @@ class Fusion:
             _, a, b = product_operands(node)
             yield from (a.base, b.base)
             return
+        if node.op in attention.KERNELS:
+            yield from (x.base for x in attention.operands(node)[1])
+            if node.op == "attend_gradient":
+                yield from node.inputs[4:6]
+            return
         operands = node.inputs[1:] if node.op.startswith("scatter") else node.inputs[:count]
         for operand in operands:
             if node.op in THROUGH_RESHAPES:
@@ -152,6 +159,11 @@ class Fusion:
     # ---- groups
 
     def _place(self, root: Node) -> None:
+        if root.op == "attended":  # by the kernel of its input
+            group = self.group_of[root.inputs[0]]
+            group.roots.append(root)
+            self.group_of[root] = group
+            return
         if root.op in OWN_STEP:
             group = self._begin(root.shape)
             group.roots.append(root)
@@ -567,103 +579,3 @@ def _around(root: Node) -> tuple[int, int, int]:
     return (
         prod(shape[: run[0]]), prod(shape[run[0] : run[-1] + 1]), prod(shape[run[-1] + 1 :])
     )  # fmt: skip
-
-
-class Operand:
-    """An operand of a product as it lies in memory: strides and offset count elements."""
-
-    __slots__ = ("base", "batch", "row", "column", "offset")
-
-    def __init__(self, base: Node, batch: tuple[int, ...], row: int, column: int, offset: int):
-        self.base = base
-        self.batch = batch
-        self.row = row
-        self.column = column
-        self.offset = offset
-
-
-def product_operands(node: Node) -> tuple[tuple[int, ...], Operand, Operand]:
-    """The batch sizes of a matmul (finer than its own, if need be) and its two operands.
-
-    An operand that is a strided view of a stored array is read from there; else it is one itself.
-    """
-    a, b = node.inputs
-    for allow in ((True, True), (True, False), (False, True), (False, False)):
-        found = _strided(node, a, b, allow)
-        if found is not None:
-            return found
-    raise AssertionError(node)
-
-
-def _strided(node: Node, a: Node, b: Node, allow: tuple[bool, bool]):
-    batch = node.ndim - 2
-    # variables: those of the batch, then m, n, k; each may be split into several
-    sizes = [*node.shape, a.shape[-1]]
-    owner = list(range(len(sizes)))  # the dimension that a variable is part of
-    while True:
-        try:
-            m, n, k = batch, batch + 1, batch + 2
-            views = [
-                _view(x, [*range(batch), *own], sizes, owner, through_it)
-                for x, own, through_it in ((a, (m, k), allow[0]), (b, (k, n), allow[1]))
-            ]
-            break
-        except TooCoarse as need:
-            sizes = split(sizes, need.var, need.inner)
-            owner.insert(need.var, owner[need.var])
-        except NotAffine:
-            return None
-    outer = [v for v, dim in enumerate(owner) if dim < batch]
-    operands = []
-    for (base, flat), dims in zip(views, ((m, k), (k, n)), strict=True):
-        strides = []
-        for dim in dims:
-            own = [v for v, d in enumerate(owner) if d == dim]
-            inner = flat.coefficient(own[-1])
-            step = sizes[own[-1]]
-            for v in reversed(own[:-1]):
-                if flat.coefficient(v) != inner * step:
-                    return None
-                step *= sizes[v]
-            strides.append(inner)
-        steps = tuple([flat.coefficient(v) for v in outer])
-        operands.append(Operand(base, steps, strides[0], strides[1], flat.const))
-    return tuple([sizes[v] for v in outer]), operands[0], operands[1]
-
-
-def _view(x: Node, dims: list[int], sizes, owner, through_it: bool) -> tuple[Node, Affine]:
-    """The array behind a chain of movement, and the number of its element at these variables."""
-    index = []
-    for dim in dims:
-        at, step = ZERO, 1
-        for v in reversed([v for v, d in enumerate(owner) if d == dim]):
-            if sizes[v] > 1:
-                at = at + Affine(0, ((v, step),))
-            step *= sizes[v]
-        index.append(at)
-    place: Index = tuple(index)
-    while through_it and x.op in ("reshape", "permute", "expand", "slice"):
-        if x.inputs[0].op in ("constant", "number"):
-            break
-        place = through(x, place, sizes)
-        x = x.inputs[0]
-    return x, ravel(place, x.shape)
-
-
-def _reachable(graph: Graph) -> list[Node]:
-    seen: set[Node] = set()
-    todo = [*graph.outputs, *graph.checks]
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen.add(node)
-            todo.extend(node.inputs)
-    return [node for node in graph.nodes if node in seen]
-
-
-def _users(nodes: list[Node]) -> dict[Node, list[Node]]:
-    users: dict[Node, list[Node]] = {}
-    for node in nodes:
-        for i in set(node.inputs):
-            users.setdefault(i, []).append(node)
-    return users

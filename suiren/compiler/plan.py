@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from suiren.compiler.codegen import convolution, loops, products, scatter
+from suiren.compiler.attention import KERNELS
+from suiren.compiler.codegen import attention, convolution, loops, products, scatter
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.fuse import ORDERED, Fusion, Group
 from suiren.compiler.graph import Graph, Node
@@ -62,6 +63,8 @@ class Plan:
             made = convolution.sums(group, target)
         elif first.op == "winograd_weight":
             made = convolution.weight_kernels(group, target)
+        elif first.op in KERNELS:
+            made = attention.kernels(group, target)
         elif group.product and group.product.op != "matmul":
             made = convolution.kernels(group, target)
         elif group.product:

@@ -17,9 +17,10 @@ from typing import Any
 
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
 from suiren.compiler.codegen.loops import LoopNest, buffer_of, neutral
-from suiren.compiler.fuse import ORDERED, Group, product_operands
+from suiren.compiler.fuse import ORDERED, Group
 from suiren.compiler.graph import LEAVES, Node, base_of
 from suiren.compiler.index import Affine
+from suiren.compiler.operands import product_operands
 from suiren.compiler.plan import Step
 from suiren.compiler.target import Target
 

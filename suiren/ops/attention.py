@@ -16,6 +16,7 @@ from suiren.operator import NAMESPACES, composite
 from suiren.ops.creation import from_array
 from suiren.ops.dropout import _drop
 from suiren.ops.elementwise import result_type_of
+from suiren.ops.softmax import safe_softmax
 
 
 @composite(where=("nn.functional",), out=False)
@@ -49,9 +50,7 @@ def scaled_dot_product_attention(
         attn_mask = from_array(
             np.tri(length, seen, dtype=np.bool_), where=query._meta.device
         )
-    # both factors are scaled by the root, so that the product stays in range
-    root = math.sqrt(abs(scale))
-    scores = (query * (math.copysign(root, scale))) @ (key.transpose(-2, -1) * root)  # ..., L, S
+    scores = query @ key.transpose(-2, -1) * scale  # ..., L, S
     if attn_mask is None:
         weights = scores.softmax(-1)
     else:
@@ -59,8 +58,7 @@ def scaled_dot_product_attention(
             scores = scores.masked_fill(~attn_mask, -math.inf)
         else:
             scores = scores + attn_mask
-        blind = (scores == -math.inf).all(-1, True)
-        weights = scores.softmax(-1).masked_fill(blind, 0)
+        weights = safe_softmax(scores, -1)
     if dropout_p > 0:
         weights = _drop(weights, dropout_p, True)
     result = weights @ value

@@ -14,6 +14,7 @@ from suiren.dispatch import apply
 from suiren.interpreter import accurate
 from suiren.operator import composite, operator
 from suiren.ops.casts import to_dtype
+from suiren.ops.lowering import INFINITY
 from suiren.ops.reductions import sum_array
 from suiren.ops.views import wrap_dim
 
@@ -107,6 +108,41 @@ class _log_softmax:
         return grad - result.exp() * grad.sum(dim, True)
 
 
+@operator(out=False, name="_safe_softmax", where=())
+class safe_softmax:
+    """softmax along a dimension, zeros where all is -inf: where nothing may be attended to."""
+
+    widen = True
+
+    def call(input, dim):
+        return apply(safe_softmax.operator, *_split(_prepared("softmax", input, dim, None)))
+
+    def infer(input, dim):
+        return input
+
+    def evaluate(input, dim):
+        if not np.size(input):
+            return np.array(input)
+        x = _axis(input, dim)
+        largest = np.max(x, axis=dim, keepdims=True)
+        found = accurate.exp(x - np.where(largest == -np.inf, x.dtype.type(0), largest))
+        total = sum_array(found, (dim,), True)
+        found *= 1 / np.where(total == 0, x.dtype.type(1), total)
+        return found.reshape(np.shape(input))
+
+    def decompose(g, input, dim):
+        if not input.ndim or not input.numel:
+            raise g.NotNative("softmax of nothing")
+        largest = input.amax(dim, True)
+        found = (input - g.where(largest.eq(-INFINITY), 0.0, largest)).exp()
+        total = found.sum(dim, True)
+        return found * (1 / g.where(total.eq(0), 1.0, total))
+
+    def grad_input(grad, result, dim):
+        weighted = grad * result
+        return weighted - result * weighted.sum(dim, True)
+
+
 def _split(prepared):
     input, dim = prepared
     return (input,), (dim,)
@@ -172,4 +208,6 @@ def functional_log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     return _log_softmax(input, dim, dtype)
 
 
-__all__ = ["functional_log_softmax", "functional_softmax", "log_softmax", "softmax"]
+__all__ = [
+    "functional_log_softmax", "functional_softmax", "log_softmax", "safe_softmax", "softmax",
+]  # fmt: skip

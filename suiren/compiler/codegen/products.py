@@ -10,9 +10,10 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.loops import Kernel, buffer_of
 from suiren.compiler.codegen.values import Writer
-from suiren.compiler.fuse import Group, product_operands
-from suiren.compiler.fuse import Operand as View
+from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node, base_of
+from suiren.compiler.operands import Operand as View
+from suiren.compiler.operands import product_operands
 from suiren.compiler.target import Target
 
 _MEMORY = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from suiren.compiler.codegen import bfloat16
-from suiren.compiler.codegen.emitter import Emitter, Operand, vector
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.matmul.operands import load, multiply_add
 from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.codegen.matmul.tiles import Tile
@@ -12,7 +12,7 @@ from suiren.compiler.codegen.matmul.tiles import Tile
 def multiply(
     b: Emitter,
     tile: Tile,
-    k: int,
+    k: Int,
     compute: str,
     element: str,
     a: Operand,
@@ -22,10 +22,12 @@ def multiply(
     masks: list[Operand | None],
     aligned: bool,
     fma: bool,
+    unroll: int = 0,
 ) -> list[list[Operand]]:
     """The sums of a tile: [row][vector]. ``a`` and ``panel`` point at its first elements.
 
-    ``element``: the type of these, that of the sums or i32 for pairs.
+    ``element``: the type of these, that of the sums or i32 for pairs. ``k`` may be known only when
+    the program runs: then it is a multiple of ``unroll``, not zero.
     """
     size = SIZES[element]
     type = vector(compute, tile.lanes)
@@ -47,9 +49,10 @@ def multiply(
                 else:
                     sums[r][v] = bfloat16.dot(b, left, right[v], sums[r][v])
 
-    unroll = 4 if k % 4 == 0 or k >= 32 else 2 if k % 2 == 0 else 1
-    rounds = k // unroll
-    if rounds > 1:
+    if isinstance(k, int):
+        unroll = 4 if k % 4 == 0 or k >= 32 else 2 if k % 2 == 0 else 1
+    rounds = b.idiv(k, unroll)
+    if not isinstance(rounds, int) or rounds > 1:
         # The loop is written by hand with its sums as phis: nothing for LLVM to find out.
         (body, done) = b.labels("steps", "summed")
         before, names = b._block, {}
@@ -70,7 +73,8 @@ def multiply(
         phis = [
             f"  {at_a.text} = phi ptr [ {a.text}, %{before} ], [ {next_a.text}, %{body} ]",
             f"  {at_b.text} = phi ptr [ {panel.text}, %{before} ], [ {next_b.text}, %{body} ]",
-            f"  {count.text} = phi i64 [ {rounds}, %{before} ], [ {left.text}, %{body} ]",
+            f"  {count.text} = phi i64 [ {b.int(rounds).text}, %{before} ], "
+            f"[ {left.text}, %{body} ]",
         ]
         for (r, v), name in names.items():
             last = sums[r][v].text
@@ -79,8 +83,9 @@ def multiply(
         b.lines[hole:hole] = phis
         b.label(done)
         a, panel = next_a, next_b
-        rest = range(k - rounds * unroll)
+        rest = range(k % unroll) if isinstance(k, int) else range(0)
     else:
+        assert isinstance(k, int)
         rest = range(k)
     for u in rest:
         step(a, panel, u)
