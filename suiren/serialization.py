@@ -390,7 +390,7 @@ class _Archive:
                     f"({count * size} bytes = {count} elements * {size} bytes/element) of storage "
                     f"{key}"
                 )
-            if is_mapped_to_meta(self.map_location):
+            if is_mapped_to_meta(location, self.map_location):
                 found = WithoutData(kind, count * size)
             else:
                 found = LoadedStorage(kind, self._bytes(info))
@@ -451,8 +451,10 @@ def _swap(storage: LoadedStorage) -> None:
     storage.data = np.ascontiguousarray(storage.data.reshape(-1, width)[:, ::-1]).reshape(-1)
 
 
-def is_mapped_to_meta(map_location: Any) -> bool:
-    """Whether tensors are wanted without their data, which is then not read."""
+def is_mapped_to_meta(location: str, map_location: Any) -> bool:
+    """Whether a storage is wanted without its data, which is then not read."""
+    if isinstance(map_location, dict):
+        map_location = map_location.get(location)
     if isinstance(map_location, str):
         return map_location.partition(":")[0] == "meta"
     return isinstance(map_location, device) and map_location.type == "meta"
@@ -580,7 +582,7 @@ def _load_legacy(file: Any, map_location: Any, safe: bool) -> Any:
         if count != expected:
             raise RuntimeError(f"storage {key} has {count} elements, expected {expected}")
         data = file.read(count * (kind.itemsize if kind else 1))
-        if is_mapped_to_meta(map_location):
+        if is_mapped_to_meta(location, map_location):
             storages[key] = WithoutData(kind, len(data))
             continue
         if len(data) != count * (kind.itemsize if kind else 1):

@@ -202,7 +202,7 @@ def _difference(
 
     def worst(values: Tensor) -> tuple[float, tuple[int, ...]]:
         flat = int(values.flatten().argmax())
-        place = torch.unravel_index(torch.tensor(flat), values.shape)
+        place = torch.unravel_index(torch.tensor(flat, device="cpu"), values.shape)
         return values.flatten()[flat].item(), tuple(int(i) for i in place)
 
     off_most, off_place = worst(off)

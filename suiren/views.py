@@ -443,6 +443,8 @@ def write_out(out: Any, function: Any, args: tuple, kwargs: dict) -> Any:
             f"{name}(): functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
+    if not inputs and "device" not in kwargs and "device" in _parameters_of(function):
+        kwargs["device"] = outs[0]._meta.device  # of functions that make tensors
     with suspended():
         results = function(*args, **kwargs)
     found = results if isinstance(results, tuple) else (results,)
@@ -470,6 +472,11 @@ _SEPARATE = frozenset({
     "take_along_dim", "vstack",
 })  # fmt: skip
 _EXACT = frozenset({"gather", "index_select", "masked_select", "narrow_copy", "take", "where"})
+
+
+def _parameters_of(function: Any) -> tuple[str, ...]:
+    code = getattr(function, "__wrapped__", function).__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _tensors_in(values: Any) -> list[Tensor]:

@@ -180,6 +180,9 @@ def test_results_have_the_shapes_and_dtypes_that_data_would_give():
     assert torch.linalg.inv(on_meta(2, 2)).is_meta
     out = on_meta(7)
     assert torch.add(on_meta(3), 1, out=out) is out and out.shape == (3,)
+    assert torch.zeros(2, 3, out=out) is out and out.shape == (2, 3)
+    normal = torch.distributions.Normal(on_meta(3), 1.0, validate_args=False)
+    assert normal.rsample((2,)).shape == (2, 3) and normal.log_prob(on_meta(3)).is_meta
     with pytest.raises(RuntimeError, match="broadcast|must match"):
         on_meta(3) + on_meta(4)
     with pytest.raises(RuntimeError):
@@ -302,6 +305,14 @@ def test_compiled_functions_run_as_they_are_written():
         assert double(torch.ones(3)).tolist() == [3.0, 3.0, 3.0]
 
 
+def test_compiled_functions_heed_the_default_device():
+    make = torch.compile(lambda: torch.zeros(3) + 1)
+    assert all(make().tolist() == [1.0, 1.0, 1.0] for _ in range(5))
+    with torch.device("meta"):
+        assert all(make().is_meta for _ in range(5))
+    assert make().tolist() == [1.0, 1.0, 1.0]
+
+
 # ---- modules
 
 
@@ -315,6 +326,15 @@ def test_modules_get_memory_later():
     assert model[0].weight.requires_grad
     model.load_state_dict({k: torch.ones(v.shape) for k, v in model.state_dict().items()})
     assert model(torch.ones(2, 3)).shape == (2, 4)
+
+
+def test_lazy_modules_learn_their_shapes():
+    layer = nn.LazyLinear(4).to("meta")
+    assert layer(on_meta(2, 3)).shape == (2, 4) and layer.weight.shape == (4, 3)
+    assert layer.weight.is_meta and type(layer) is nn.Linear
+    with torch.device("meta"):
+        layer = nn.LazyConv2d(4, 3)
+    assert layer(on_meta(1, 2, 5, 5)).shape == (1, 4, 3, 3) and layer.weight.is_meta
 
 
 def test_state_dicts_are_assigned():
@@ -376,6 +396,8 @@ def test_files():
     assert found["b"].storage_offset() == 2 and found["b"].dtype is torch.int64
     full.seek(0)
     assert torch.load(full, map_location=torch.device("meta"))["a"].is_meta
+    full.seek(0)
+    assert torch.load(full, map_location={"cpu": "meta"})["a"].is_meta
     layer = torch.load(saved(nn.Linear(2, 3)), map_location="meta", weights_only=False)
     assert layer.weight.is_meta and isinstance(layer.weight, nn.Parameter)
 

@@ -83,7 +83,7 @@ class Bernoulli(Distribution):
         return _cross_entropy(self.logits, self.probs)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        values = torch.arange(2, dtype=self.probs.dtype)
+        values = torch.arange(2, dtype=self.probs.dtype, device=self.probs.device)
         values = values.view((-1,) + (1,) * len(self._batch_shape))
         return values.expand((-1, *self._batch_shape)) if expand else values
 

@@ -72,7 +72,7 @@ class Categorical(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return torch.full(self._batch_shape, torch.nan, dtype=self.probs.dtype)
+        return self.probs.new_full(self._batch_shape, torch.nan)
 
     @property
     def mode(self) -> Tensor:
@@ -101,7 +101,8 @@ class Categorical(Distribution):
         return -(self.logits.clamp(min=least) * self.probs).sum(-1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        values = torch.arange(self._num_events).view((-1,) + (1,) * len(self._batch_shape))
+        values = torch.arange(self._num_events, device=self.probs.device)
+        values = values.view((-1,) + (1,) * len(self._batch_shape))
         return values.expand((-1, *self._batch_shape)) if expand else values
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Categorical:

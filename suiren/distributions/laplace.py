@@ -49,7 +49,7 @@ class Laplace(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         eps = torch.finfo(self.loc.dtype).eps
         shape = self._extended_shape(sample_shape)
-        u = torch.empty(shape, dtype=self.loc.dtype).uniform_(eps - 1, 1)
+        u = self.loc.new_empty(shape).uniform_(eps - 1, 1)
         return self.loc - self.scale * u.sign() * torch.log1p(-u.abs())
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -81,9 +81,9 @@ class Multinomial(Distribution):
     def entropy(self) -> Tensor:
         # each count alone is binomial: E[log count!] is a sum over its values
         n = self.total_count
-        count = torch.arange(n + 1.0, dtype=self.probs.dtype)
+        count = torch.arange(n + 1.0, dtype=self.probs.dtype, device=self.probs.device)
         count = count.view((-1,) + (1,) * self.probs.dim())  # counts, batch, classes
-        total = torch.tensor(n + 1.0, dtype=self.probs.dtype).lgamma()
+        total = self.probs.new_tensor(n + 1.0).lgamma()
         ways = total - (count + 1).lgamma() - (n - count + 1).lgamma()
         logs = ways + torch.xlogy(count, self.probs) + torch.xlogy(n - count, 1 - self.probs)
         expected = (logs.exp() * (count + 1).lgamma()).sum((0, -1))

@@ -116,7 +116,9 @@ class MultivariateNormal(Distribution):
         return squared.expand((*self._batch_shape, *self._event_shape))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        noise = standard_normal(self._extended_shape(sample_shape), self.loc.dtype)
+        noise = standard_normal(
+            self._extended_shape(sample_shape), self.loc.dtype, self.loc.device
+        )
         return self.loc + torch.matmul(self._factor, noise.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -143,5 +145,5 @@ def _factor_of_inverse(matrix: Tensor) -> Tensor:
     """The lower Cholesky factor of the inverse, without forming the inverse."""
     flipped = torch.linalg.cholesky(torch.flip(matrix, (-2, -1)))
     inverse = torch.transpose(torch.flip(flipped, (-2, -1)), -2, -1)
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     return torch.linalg.solve_triangular(inverse, identity, upper=False)

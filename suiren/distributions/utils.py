@@ -17,10 +17,12 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     """
     if not all(isinstance(v, (Tensor, int, float)) for v in values):
         raise ValueError("Input arguments must all be numbers or tensors")
-    kinds = [v.dtype for v in values if isinstance(v, Tensor)]
-    kind = kinds[0] if kinds else torch.get_default_dtype()
-    tensors = [v if isinstance(v, Tensor) else torch.tensor(v, dtype=kind) for v in values]
-    return torch.broadcast_tensors(*tensors)
+    given = [v for v in values if isinstance(v, Tensor)]
+    make = given[0].new_tensor if given else torch.tensor
+    kind = given[0].dtype if given else torch.get_default_dtype()
+    return torch.broadcast_tensors(
+        *[v if isinstance(v, Tensor) else make(v, dtype=kind) for v in values]
+    )
 
 
 def all_numbers(*values: Any) -> bool:
@@ -28,9 +30,9 @@ def all_numbers(*values: Any) -> bool:
     return all(isinstance(v, (int, float)) for v in values)
 
 
-def standard_normal(shape: Any, dtype: Any) -> Tensor:
+def standard_normal(shape: Any, dtype: Any, device: Any = None) -> Tensor:
     """Normal numbers of mean 0 and deviation 1."""
-    return torch.empty(shape, dtype=dtype).normal_()
+    return torch.empty(shape, dtype=dtype, device=device).normal_()
 
 
 def clamp_probs(probs: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
-from suiren.device import META
+from suiren.device import CPU, META
 from suiren.dispatch import apply
 from suiren.operator import composite
 from suiren.ops.creation import fill, from_array
@@ -76,7 +76,7 @@ def _sequence(item: Any) -> Tensor:
         raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
     from suiren.ops.creation import tensor
 
-    found = tensor(list(item))
+    found = tensor(list(item), device=CPU)
     if found._meta.dtype not in _INDEX_TYPES:
         found = found.to(dtypes.int64)
     return found

@@ -494,7 +494,7 @@ def _range_basis(A: Tensor, q: int, niter: int, M: Tensor | None) -> Tensor:
     from suiren.ops.decompositions import qr
 
     m = A._meta
-    random = NAMESPACES["torch"]["randn"](m.shape[-1], q, dtype=m.dtype)
+    random = NAMESPACES["torch"]["randn"](m.shape[-1], q, dtype=m.dtype, device=m.device)
 
     def forward(x):
         found = matmul(A, x)

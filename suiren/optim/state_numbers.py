@@ -29,7 +29,7 @@ def number_dtype() -> Any:
 
 def number_tensor(value: float) -> Tensor:
     """A 0-d tensor that shows `value` in an optimizer's state."""
-    return suiren.tensor(float(value), dtype=number_dtype())
+    return suiren.tensor(float(value), dtype=number_dtype(), device="cpu")
 
 
 class StateNumbers:

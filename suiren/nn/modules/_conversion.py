@@ -13,6 +13,7 @@ import suiren
 from suiren.nn.modules._fields import ModuleFields
 from suiren.nn.parameter import Parameter, is_lazy
 from suiren.tensor import Tensor
+from suiren.views import replace
 
 
 class ConversionMixin(ModuleFields):
@@ -35,8 +36,10 @@ class ConversionMixin(ModuleFields):
                 converted = fn(parameter)
             gradient = parameter.grad
             target = parameter
-            if is_lazy(parameter) or parameter.is_meta == converted.is_meta:
+            if parameter.is_meta == converted.is_meta:
                 parameter.data = converted
+            elif is_lazy(parameter):  # which has no memory yet on any device
+                replace(parameter, converted)
             else:
                 # Memory cannot appear in place of none, nor vanish: that takes a new parameter.
                 target = Parameter(converted, parameter.requires_grad)

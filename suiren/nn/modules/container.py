@@ -346,8 +346,7 @@ def _describe(value: Any, by_type: bool = False) -> str:
     if is_lazy(value):
         return f"{kind} containing: [uninitialized]"
     size = "x".join(str(extent) for extent in value.shape)
-    device = "" if value.device.type == "cpu" else f" ({value.device})"
-    return f"{kind} containing: [{value.type() if by_type else value.dtype} of size {size}{device}]"
+    return f"{kind} containing: [{value.type() if by_type else value.dtype} of size {size}]"
 
 
 class ParameterList(Module):

@@ -119,7 +119,7 @@ def pack_padded_sequence(
             f"{lengths.dim()}D {lengths.device} {lengths.dtype} tensor")
     order = None
     if not enforce_sorted:
-        given = suiren.tensor(sizes, dtype=suiren.int64)
+        given = suiren.tensor(sizes, dtype=suiren.int64, device="cpu")
         order = given.argsort(descending=True, stable=True)
         sizes = [sizes[place] for place in order.tolist()]
         order = order.to(input.device)
@@ -147,7 +147,8 @@ def pack_padded_sequence(
             f"({sizes[0]}), but got {input.shape[0]}")
     batch_sizes = [sum(size > step for size in sizes) for step in range(sizes[0])]
     data = suiren.cat([input[step, :count] for step, count in enumerate(batch_sizes)])
-    return PackedSequence(data, suiren.tensor(batch_sizes, dtype=suiren.int64), order, None)
+    numbers = suiren.tensor(batch_sizes, dtype=suiren.int64, device="cpu")
+    return PackedSequence(data, numbers, order, None)
 
 
 def pad_packed_sequence(
@@ -181,7 +182,7 @@ def pad_packed_sequence(
     padded = suiren.stack(steps, 1 if batch_first else 0)
     lengths = suiren.tensor(
         [sum(count > place for count in batch_sizes) for place in range(batch)],
-        dtype=suiren.int64)
+        dtype=suiren.int64, device="cpu")
     back = sequence.unsorted_indices
     if back is not None:
         padded = padded.index_select(0 if batch_first else 1, back)
@@ -242,7 +243,8 @@ def unpad_sequence(
 
 def pack_sequence(sequences: list[Tensor], enforce_sorted: bool = True) -> PackedSequence:
     """Pack sequences (length, ...) of different lengths."""
-    lengths = suiren.tensor([sequence.shape[0] for sequence in sequences], dtype=suiren.int64)
+    lengths = suiren.tensor(
+        [sequence.shape[0] for sequence in sequences], dtype=suiren.int64, device="cpu")
     return pack_padded_sequence(
         pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
