@@ -69,7 +69,7 @@ class NativeProgram:
         self.image = made.image([different[kernel] for kernel in self._code])
         program_cache.keep(self.key, self.image, list(different))
 
-    # ---- for people who want to look; made again where the program came from the disk
+    # ---- for people who want to look; made again when the program came from the disk
 
     @property
     def compilation(self) -> Compilation:
@@ -79,6 +79,10 @@ class NativeProgram:
 
             self._compilation = Compilation(*self.key)
         return self._compilation
+
+    def forget(self) -> None:
+        """Lets go of the stages, megabytes of nodes and text, until somebody wants to look."""
+        self._compilation = None
 
     @property
     def graph(self) -> Any:

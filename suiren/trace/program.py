@@ -190,6 +190,8 @@ class Program:
         finally:
             if listing.switches:
                 listing.log_program(key, self.native)
+            if self.native is not None and not CHECK:
+                self.native.forget()
 
 
 class ProgramCache:
