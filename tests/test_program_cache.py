@@ -312,7 +312,7 @@ def test_an_image_is_plain_data_and_nothing_else_is_read():
     made = image.Image(
         ((0, False),), "Q", (((2, 3), "float32"),), 1, (-1,), (-1,), 0,
         (((2,), "int64", bytes(16)),), (0, 64), 128,
-        (image.Step(0, 1, False, (0, 1)),), ((0, 1),), (), (("made", 0),), (), False,
+        (image.Step(0, 1, False, (0, 1)),), ((0, 1),), (), (("made", 0),), (), False, (),
     )  # fmt: skip
     assert image.load(made.dump()) == made
     for data in (b"", b"00" + made.dump()[2:], image.FORM, image.FORM + b"i\1\0\0\0"):
