@@ -24,6 +24,7 @@ from suiren.ops.creation import empty_strided
 from suiren.safe_unpickling import SAFE
 from suiren.size import Size
 from suiren.storage import Storage
+from suiren.storages import UntypedStorage
 from suiren.tensor import Tensor
 from suiren.tensor_numpy import is_dense
 from suiren.tensor_protocol import tensor_at
@@ -99,6 +100,40 @@ class WithoutData(LoadedStorage):
         if offset == 0 and prod(size) == count and is_dense(size, stride):
             found = meta(size, kind, META, stride)
         return Storage(Value(found.flat), found)
+
+
+def is_mapped_to_meta(location: str, map_location: Any) -> bool:
+    """Whether a storage is wanted without its data, which is then not read."""
+    if isinstance(map_location, dict):
+        map_location = map_location.get(location)
+    if isinstance(map_location, str):
+        return map_location.partition(":")[0] == "meta"
+    return isinstance(map_location, device) and map_location.type == "meta"
+
+
+def check_location(storage: LoadedStorage, location: str, map_location: Any) -> None:
+    """Raises RuntimeError unless the storage belongs on the CPU or is mapped there."""
+    if callable(map_location):
+        raw = Storage(Value(meta((storage.data.size,), dtypes.uint8), storage.data),
+                      meta((storage.data.size,), dtypes.uint8))  # fmt: skip
+        if map_location(UntypedStorage(raw), location) is not None:
+            return
+    elif isinstance(map_location, dict):
+        location = str(map_location.get(location, location))
+    elif map_location is not None:
+        location = str(device(map_location) if isinstance(map_location, str) else map_location)
+    if location.startswith("cpu"):
+        return
+    if location.startswith("cuda"):
+        raise RuntimeError(
+            "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is "
+            "False. Use torch.load with map_location=torch.device('cpu') to map storages to the "
+            "CPU."
+        )
+    raise RuntimeError(
+        f"don't know how to restore data location of a storage (tagged with {location}); use "
+        "map_location='cpu'"
+    )
 
 
 def _sizes(given: Any) -> tuple[int, ...]:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from suiren import dtypes
 from suiren.checkpoint_parts import (
     KINDS,
     NAMES,
@@ -32,6 +31,8 @@ from suiren.checkpoint_parts import (
     LoadedStorage,
     StorageKind,
     WithoutData,
+    check_location,
+    is_mapped_to_meta,
     rebuild_from_type,
     rebuild_parameter,
     rebuild_parameter_with_state,
@@ -49,7 +50,6 @@ from suiren.storage import Storage
 from suiren.storages import TypedStorage, UntypedStorage, contents
 from suiren.tensor import Tensor
 from suiren.tensor_protocol import user_attributes
-from suiren.trace import Value, meta
 
 _ALIGNMENT = 64  # of the storages in the file, so that it can be mapped into memory
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -449,40 +449,6 @@ def _swap(storage: LoadedStorage) -> None:
         raise NotImplementedError("untyped storages of the other byte order are not supported")
     width = kind.itemsize // 2 if kind.is_complex else kind.itemsize
     storage.data = np.ascontiguousarray(storage.data.reshape(-1, width)[:, ::-1]).reshape(-1)
-
-
-def is_mapped_to_meta(location: str, map_location: Any) -> bool:
-    """Whether a storage is wanted without its data, which is then not read."""
-    if isinstance(map_location, dict):
-        map_location = map_location.get(location)
-    if isinstance(map_location, str):
-        return map_location.partition(":")[0] == "meta"
-    return isinstance(map_location, device) and map_location.type == "meta"
-
-
-def check_location(storage: LoadedStorage, location: str, map_location: Any) -> None:
-    """Raises RuntimeError unless the storage belongs on the CPU or is mapped there."""
-    if callable(map_location):
-        raw = Storage(Value(meta((storage.data.size,), dtypes.uint8), storage.data),
-                      meta((storage.data.size,), dtypes.uint8))  # fmt: skip
-        if map_location(UntypedStorage(raw), location) is not None:
-            return
-    elif isinstance(map_location, dict):
-        location = str(map_location.get(location, location))
-    elif map_location is not None:
-        location = str(device(map_location) if isinstance(map_location, str) else map_location)
-    if location.startswith("cpu"):
-        return
-    if location.startswith("cuda"):
-        raise RuntimeError(
-            "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is "
-            "False. Use torch.load with map_location=torch.device('cpu') to map storages to the "
-            "CPU."
-        )
-    raise RuntimeError(
-        f"don't know how to restore data location of a storage (tagged with {location}); use "
-        "map_location='cpu'"
-    )
 
 
 def _load_archive(archive: zipfile.ZipFile, map_location: Any, safe: bool) -> Any:

@@ -197,6 +197,6 @@ class Tensor:
 
 
 _new = object.__new__
-constructors: dict[str, Any] = {}  # filled by suiren.ops.creation
+constructors: dict[str, Any] = {}  # filled by suiren.legacy
 
 __all__ = ["Storage", "Tensor", "View", "constructors", "new_tensor", "value_of"]

@@ -49,6 +49,7 @@ from suiren.ops import (  # noqa: F401
     products,
     quantiles,
     random,
+    random_filling,
     ranges,
     recurrent,
     reductions,

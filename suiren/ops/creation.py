@@ -16,7 +16,7 @@ from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.elementwise import is_dense, kept_layout
 from suiren.ops.views import sizes_of
 from suiren.storage import Storage
-from suiren.tensor import Tensor, constructors, new_tensor, value_of
+from suiren.tensor import Tensor, new_tensor, value_of
 from suiren.trace import Meta, Value, meta
 from suiren.trace.value import observed
 
@@ -610,18 +610,6 @@ def numel(input) -> int:
 def is_nonzero(input) -> bool:
     """Whether the only element differs from zero. Source: torch.is_nonzero."""
     return bool(input)
-
-
-constructors.setdefault("Tensor", lambda *a, **k: _legacy(*a, **k))
-
-
-def _legacy(*args, **kwargs):
-    """``torch.Tensor(2, 3)`` and ``torch.Tensor([1., 2.])``."""
-    if len(args) == 1 and not kwargs and not hasattr(args[0], "__index__"):
-        return from_array(array_of(args[0], dtypes.get_default_dtype()))
-    if len(args) == 1 and isinstance(args[0], (Tensor, np.ndarray)):
-        return from_array(array_of(args[0], dtypes.get_default_dtype()))
-    return zeros(*args, **kwargs) if args else zeros(0)
 
 
 __all__ = ["CPU", "fill", "from_array", "options", "python_operator", "tensor"]
