@@ -2,7 +2,8 @@
 
 Fresh memory from the system costs a page fault for every four kilobytes, more than the arithmetic
 on them. So arrays that programs hand out are remembered: when nobody outside holds one any more
-(the reference count says so), it is handed out again.
+(the reference count says so), it is handed out again. What is free and was not wanted for a while
+goes back to the system, so that work on ever new shapes holds no old ones.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from typing import Any
 import numpy as np
 
 LARGE = 4 << 20  # bytes from which on memory comes in pages of its own, large ones if possible
-MAX_BYTES = 256 << 20  # remembered before those that are free are let go
+MAX_BYTES = 256 << 20  # remembered before those that are free and were not wanted are let go
+# Then that is done whenever so much more has been made; and when all that is remembered, also what
+# is in use, is as much as this, it is forgotten: its users alone decide how long it lives.
+MORE_BYTES, MOST_BYTES = 64 << 20, 1 << 30
 ALIGNMENT = 64
+_OVERHEAD = 100  # bytes of an array's object
 
 
 class Pool:
@@ -31,6 +36,7 @@ class Pool:
         self.addresses: dict[int, int] = {}
         self._lent: dict[tuple, deque[np.ndarray]] = {}
         self._bytes = 0
+        self._wanted: set[int] = set()  # by ``id``, since something was let go
         self._limit = MAX_BYTES
         self._lock = threading.Lock()
 
@@ -43,20 +49,35 @@ class Pool:
             for _ in range(min(len(lent), 4)):
                 lent.rotate(-1)
                 if sys.getrefcount(lent[-1]) <= _FREE:
+                    self._wanted.add(id(lent[-1]))
                     return lent[-1]
             array = empty(*key)
             self.addresses[id(array)] = array.ctypes.data
+            self._wanted.add(id(array))
             lent.append(array)
-            self._bytes += array.nbytes + 100
+            self._bytes += array.nbytes + _OVERHEAD
             if self._bytes > self._limit:
-                self._forget()
+                self._shrink()
             return array
 
-    def _forget(self) -> None:
-        """Lets go of what is free, and of arrays in use as well: their users hold them."""
-        self._lent.clear()
-        self.addresses.clear()
-        self._bytes = 0
+    def _shrink(self) -> None:
+        """Lets go of what is free and was not wanted since the last time."""
+        for key, lent in list(self._lent.items()):
+            for _ in range(len(lent)):
+                lent.rotate(-1)
+                if id(lent[-1]) in self._wanted or sys.getrefcount(lent[-1]) > _FREE:
+                    continue
+                array = lent.pop()
+                del self.addresses[id(array)]
+                self._bytes -= array.nbytes + _OVERHEAD
+            if not lent:
+                del self._lent[key]
+        self._wanted.clear()
+        if self._bytes > MOST_BYTES:
+            self._lent.clear()
+            self.addresses.clear()
+            self._bytes = 0
+        self._limit = max(MAX_BYTES, self._bytes + MORE_BYTES)
 
 
 class Addresses(dict):
