@@ -108,6 +108,7 @@ MIXED = {  # arguments of float32 beside bfloat16
     "torch.index_copy(x.bfloat16(), 0, places, y[:2])": F32,
     "torch.cat([classes, v.bfloat16()])": BF,
     "x.bfloat16() @ y": BF,
+    "linalg.pinv(x)": BF,
     "x.half() @ y": BF,
     "F.linear(x.bfloat16(), y, v)": BF,
     "F.mse_loss(x.half(), y)": F32,
