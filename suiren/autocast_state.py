@@ -21,6 +21,7 @@ class _State(threading.local):
     enabled = False  # for the CPU, the one device that computes
     dtype = dtypes.bfloat16
     caching = True
+    settings: tuple = (False, dtypes.bfloat16, True)  # these three: what a replay depends on
     nesting = 0
 
     def __init__(self) -> None:
@@ -32,19 +33,14 @@ class _State(threading.local):
 state = _State()
 
 
-def set_enabled(enabled: bool) -> None:
-    """Switches autocast for the CPU on or off in this thread."""
+def change(enabled: bool, dtype: dtype, caching: bool) -> None:
+    """Sets what autocast for the CPU does in this thread."""
     if enabled != state.enabled:
-        state.enabled = enabled
         if enabled:
             casting.append(get_ident())
         else:
             casting.remove(get_ident())
-
-
-def settings() -> tuple | None:
-    """What the results of a call depend on in this thread; None if autocast is off."""
-    return (state.dtype, state.caching) if state.enabled else None
+    state.enabled, state.dtype, state.caching = state.settings = enabled, dtype, caching
 
 
 class without_memory:

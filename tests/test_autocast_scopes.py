@@ -94,6 +94,7 @@ def test_settings_by_function():
         (TypeError, lambda t: t.set_autocast_enabled("cpu", 1)),
         (TypeError, lambda t: t.set_autocast_dtype("cpu", 3)),
         (TypeError, lambda t: t.autocast()),
+        (TypeError, lambda t: t.autocast("cpu", enabled=1).__enter__()),
         (ValueError, lambda t: t.autocast(3)),
         (ValueError, lambda t: t.autocast(t.device("cpu"))),
         (RuntimeError, lambda t: t.autocast("nothing")),
@@ -377,6 +378,22 @@ def test_compiled_calls_are_not_replayed_under_other_settings():
         w.mul_(2)
     with autocast("cpu"):
         assert product(x).tolist() == [[4.0, 4.0], [4.0, 4.0]]
+
+
+def test_compiled_calls_see_the_type_that_is_set():
+    @suiren.compile
+    def product(x):
+        with suiren.autocast("cpu"):
+            return x @ x
+
+    for _ in range(4):
+        assert product(suiren.ones(2, 2)).dtype is bf16
+    suiren.set_autocast_dtype("cpu", f16)
+    try:
+        assert product(suiren.ones(2, 2)).dtype is f16
+    finally:
+        suiren.set_autocast_dtype("cpu", bf16)
+    assert product._replays.plans
 
 
 def test_compiled_calls_with_autocast_inside():

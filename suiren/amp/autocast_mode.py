@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from suiren import dtypes
-from suiren.autocast_state import set_enabled, state
+from suiren.autocast_state import change, state
 from suiren.dtypes import dtype as _dtype
 from suiren.tensor import Tensor
 
@@ -93,7 +93,7 @@ def set_autocast_enabled(device_type: Any, enabled: bool | None = None) -> None:
             f"{type(enabled).__name__}"
         )
     if kind == "cpu":
-        set_enabled(enabled)
+        change(enabled, state.dtype, state.caching)
     else:
         state.others[kind] = enabled, get_autocast_dtype(kind)
 
@@ -120,7 +120,7 @@ def set_autocast_dtype(device_type: str, dtype: _dtype) -> None:
             f"{type(dtype).__name__}"
         )
     if kind == "cpu":
-        state.dtype = dtype
+        change(state.enabled, dtype, state.caching)
     else:
         state.others[kind] = is_autocast_enabled(kind), dtype
 
@@ -134,7 +134,7 @@ def set_autocast_cache_enabled(enabled: bool) -> None:
     """Sets whether parameters are converted once. Source: torch.set_autocast_cache_enabled."""
     if not isinstance(enabled, bool):
         raise TypeError(f"enabled must be a bool (got {type(enabled).__name__})")
-    state.caching = enabled
+    change(state.enabled, state.dtype, enabled)
 
 
 def clear_autocast_cache() -> None:
@@ -218,6 +218,11 @@ class autocast:
         self._cache_enabled = state.caching if cache_enabled is None else cache_enabled
 
     def __enter__(self) -> autocast:
+        for name, value in (("enabled", self._enabled), ("cache_enabled", self._cache_enabled)):
+            if not isinstance(value, bool):  # before anything has changed
+                raise TypeError(
+                    f"autocast(): argument '{name}' must be bool, not {type(value).__name__}"
+                )
         kind = self.device.partition(":")[0]
         state.entered.append(
             (kind, is_autocast_enabled(kind), get_autocast_dtype(kind), state.caching)
@@ -225,15 +230,16 @@ class autocast:
         set_autocast_enabled(kind, self._enabled)
         set_autocast_dtype(kind, self.fast_dtype)
         autocast_increment_nesting()
-        state.caching = self._cache_enabled
+        set_autocast_cache_enabled(self._cache_enabled)
         return self
 
     def __exit__(self, *exception: Any) -> None:
         if autocast_decrement_nesting() == 0:
             clear_autocast_cache()
-        kind, enabled, lower, state.caching = state.entered.pop()
+        kind, enabled, lower, caching = state.entered.pop()
         set_autocast_enabled(kind, enabled)
         set_autocast_dtype(kind, lower)
+        set_autocast_cache_enabled(caching)
 
     def __call__(self, function: Callable) -> Callable:
         @functools.wraps(function)

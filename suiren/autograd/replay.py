@@ -54,7 +54,7 @@ def glance(root: Node, index: int, start: Tensor) -> Glance | None:
     values, nodes = seen.values, seen.nodes
     structure: list[Any] = [index]
     if casting and state.enabled:  # in this thread: products of derivatives are converted too
-        structure.append((state.dtype, state.caching))
+        structure.append(state.settings)
     given: list[Any] = []
     places: dict[Node, int] = {root: 0}
     nodes.append(root)

@@ -13,7 +13,8 @@ import sys
 import threading
 from typing import Any
 
-from suiren.autocast_state import casting, settings, without_memory
+from suiren.autocast_state import state as autocast
+from suiren.autocast_state import without_memory
 from suiren.autograd.mode import mode
 from suiren.compilation.arguments import Arguments
 from suiren.compilation.frames import Frames
@@ -112,7 +113,7 @@ class Replays:
             return self._plainly(args, kwargs)
         if sys.getprofile() is not None:
             return self._plainly(args, kwargs)
-        key = Arguments(args, kwargs).spec, mode.grad, settings() if casting else None
+        key = Arguments(args, kwargs).spec, mode.grad, autocast.settings
         kind = self.kinds.get(key)
         if kind is None:
             if len(self.kinds) >= MAX_KINDS:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from suiren import autograd, dtypes
-from suiren.autocast_state import casting, settings, without_memory
+from suiren.autocast_state import state as autocast
+from suiren.autocast_state import without_memory
 from suiren.autograd import graph
 from suiren.autograd.graph import AccumulateGrad, OperatorNode, _anomaly
 from suiren.autograd.mode import mode
@@ -47,7 +48,7 @@ def modes() -> tuple:
         _anomaly.on, bool(inferring),
         bool(global_hooks.forward or global_hooks.forward_pre
              or global_hooks.backward or global_hooks.backward_pre),
-        settings() if casting else None,
+        autocast.settings,
     )  # fmt: skip
 
 
