@@ -132,6 +132,27 @@ def test_constants_where_arrays_are_needed_in_memory():
         (x @ suiren.ones(1, 3) + suiren.full((1, 1), 2.0) @ suiren.ones(1, 1)).tolist()
 
 
+@pytest.mark.parametrize("size", [100, 1 << 21])  # the larger one has pages of its own
+def test_an_update_takes_the_memory_that_nobody_else_holds(size):
+    from suiren.compiler import memory
+    from suiren.tensor import value_of
+    from suiren.trace.program import compiled_at_once
+
+    w = suiren.zeros(size, requires_grad=True)
+    optimizer = suiren.optim.SGD([w], lr=0.1, momentum=0.9)
+    held = []
+    with compiled_at_once():
+        for _ in range(4):
+            optimizer.zero_grad()
+            w.sum().backward()
+            optimizer.step()  # w.grad is still held: it may not be written over
+            memory.pool._forget()  # as when much memory was handed out
+            momentum = optimizer.state[w]["momentum_buffer"]
+            held.append({value_of(t).get().ctypes.data for t in (w, momentum)})
+            assert w.grad[0].item() == 1.0
+    assert held[1] == held[2] == held[3]
+
+
 def test_a_donated_array_has_another_shape():
     with compiling():
         for _ in range(4):

@@ -310,7 +310,7 @@ def test_files_that_cannot_be_used_are_ignored_with_one_line(damage, cache, capl
 
 def test_an_image_is_plain_data_and_nothing_else_is_read():
     made = image.Image(
-        ((0, False),), "Q", (((2, 3), "float32"),), 1, (-1,), (-1,), 0,
+        ((0, False),), "Q", (((2, 3), "float32"),), 1, (((0, 0),),), 0,
         (((2,), "int64", bytes(16)),), (0, 64), 128,
         (image.Step(0, 1, False, (0, 1)),), ((0, 1),), (), (("made", 0),), (), False, (),
     )  # fmt: skip

@@ -103,12 +103,15 @@ class _Binder:
 
     def image(self) -> Image:
         steps, segments, calls = self._steps()
-        donors = [
-            self.order[self.plan.donations[node].attributes[0]]
-            if node in self.plan.donations else -1
-            for node in self.outputs
-        ] + [-1] * len(self.graph.checks)  # fmt: skip
         where_given = {at: i for i, (at, _) in enumerate(self.inputs)}
+        donors: list[tuple[tuple[int, int], ...]] = [() for _ in self.graph.checks]
+        donors[:0] = [
+            tuple([
+                (at, where_given[at])
+                for at in [self.order[x.attributes[0]] for x in self.plan.donations.get(node, ())]
+            ])
+            for node in self.outputs
+        ]  # fmt: skip
         shown = dict(zip(self.graph.outputs[::-1], self.made.shapes[::-1], strict=True))
         made = [(shown[node], node.dtype.name) for node in self.outputs]
         made += [(node.shape, node.dtype.name) for node in self.graph.checks]
@@ -121,8 +124,7 @@ class _Binder:
         ]
         return Image(
             tuple(self.inputs), "".join(self.formats[: self.dynamic]), tuple(made),
-            len(self.outputs), tuple(donors),
-            tuple([where_given.get(donor, -1) for donor in donors]), len(self.parts),
+            len(self.outputs), tuple(donors), len(self.parts),
             tuple([(x.shape, x.dtype.name, bytes(x.attributes[0])) for x in self.tables]),
             self.offsets, self.plan.arena_size, steps, segments, calls,
             tuple([self._result(node, where) for node in self.graph.outputs]), tuple(reshaped),

@@ -11,7 +11,7 @@ import marshal
 from typing import Any, NamedTuple
 
 # Two bytes before each image on disk: images of another form are not read.
-FORM = b"02"
+FORM = b"03"
 # Marshal's second version is the same on every Python and writes equal data equally.
 _MARSHAL = 2
 
@@ -69,8 +69,8 @@ class Image(NamedTuple):
     formats: str  # of the cells that a run fills, as ``struct`` writes them
     made: tuple[tuple[tuple[int, ...], str], ...]  # arrays of outputs, and then of checks
     outputs: int  # how many of them are outputs
-    donors: tuple[int, ...]  # for each: the input whose memory it may take, or -1
-    donor_cells: tuple[int, ...]
+    # for each: the inputs whose memory it may take, and their cells
+    donors: tuple[tuple[tuple[int, int], ...], ...]
     parts: int  # results of host steps that kernels or users look at
     tables: tuple[tuple[tuple[int, ...], str, bytes], ...]  # arrays that are known beforehand
     offsets: tuple[int, ...]  # of what lies in the arena

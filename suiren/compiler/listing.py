@@ -154,7 +154,7 @@ def kernel_lines(plan: Plan, remark: pseudocode.Remark | None = None) -> list[st
     if plan.donations:
         lines.append("in place, where nobody else holds the input: " + ", ".join(
             f"{pseudocode.name_of(a)} over {pseudocode.name_of(b)}"
-            for a, b in plan.donations.items()
+            for a, (b, *_) in plan.donations.items()
         ))  # fmt: skip
     lines.append(f"between kernels: {plan.arena_size:,} bytes")
     return lines

@@ -122,6 +122,10 @@ class Arena(threading.local):
         return self._block[start : start + size].view(kind).reshape(shape)
 
 
+class Pages(mmap.mmap):
+    """Memory that is ours, whoever remembers it."""
+
+
 def empty(shape: tuple[int, ...], kind: Any) -> np.ndarray:
     """Memory with anything in it; large arrays begin at a page and use huge pages if they can.
 
@@ -131,7 +135,7 @@ def empty(shape: tuple[int, ...], kind: Any) -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
     if size < LARGE or not hasattr(mmap, "MAP_PRIVATE") or not hasattr(mmap, "MAP_ANONYMOUS"):
         return np.empty(shape, kind)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = Pages(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             pages.madvise(mmap.MADV_HUGEPAGE)

@@ -135,7 +135,8 @@ class Plan:
                 continue
             reads = {self._where(k) for k in step.reads}
             writes = {self._where(k) for k in step.writes}
-            writes |= {self.donations[k] for k in step.writes if k in self.donations}
+            for key in step.writes:
+                writes.update(self.donations.get(key, ()))
             alone = step.kernel.tasks == 1
             for old_reads, old_writes, old_alone in since:
                 if alone and old_alone:
@@ -158,8 +159,12 @@ class Plan:
 
     # ---- donation
 
-    def _donations(self) -> dict[Node, Node]:
-        """Output -> input whose memory it may take, if nobody else holds it."""
+    def _donations(self) -> dict[Node, tuple[Node, ...]]:
+        """Output -> inputs whose memory it may take, one that nobody else holds.
+
+        Which of an optimizer's inputs that is (a parameter, its momentum, its gradient) is not
+        known here. Each output begins with an input that no other one begins with.
+        """
         if any(step.kernel is None for step in self.steps) or self.graph.checks:
             return {}  # the host may fail: the inputs have to be there then
         last: dict[Node, Step] = {}
@@ -167,17 +172,18 @@ class Plan:
             for key in step.reads:
                 if isinstance(key, Node) and key.op == "input":
                     last[key] = step
-        found: dict[Node, Node] = {}
-        taken: set[Node] = set(self.outputs)
+        found: dict[Node, tuple[Node, ...]] = {}
+        taken: set[Node] = set()
         for step in self.steps:
             group = step.group
             for node in group.stores:
                 if node not in self.outputs or node in found or node.op == "reduce":
                     continue
-                for x, offsets in group.reads.items():
+                fitting = [
+                    x for x, offsets in group.reads.items()
                     if (
                         x.op == "input"
-                        and x not in taken
+                        and x not in self.outputs
                         and x.shape == node.shape
                         and x.dtype is node.dtype
                         and last.get(x) is step
@@ -186,10 +192,11 @@ class Plan:
                         and node not in group.targets
                         and x not in products.operands(group)
                         and offsets == {ravel(group.index[node], node.shape)}
-                    ):
-                        found[node] = x
-                        taken.add(x)
-                        break
+                    )
+                ]  # fmt: skip
+                if fitting:
+                    found[node] = tuple(sorted(fitting, key=lambda x: x in taken))
+                    taken.add(found[node][0])
         return found
 
 

@@ -193,16 +193,19 @@ class NativeProgram:
                 packed.append(addresses.get(key) or known.get(key) or _address(buffer, keep))
         what = buffer = None
         made: list[Any] = []
-        for i, (kind, donor) in enumerate(zip(self.metas, image.donors, strict=True)):
-            if donor >= 0 and not own:
-                buffer = self._donated(given, donor)
-                if buffer is not None:
-                    made.append(buffer if buffer.shape == kind[0] else buffer.reshape(kind[0]))
-                    packed.append(packed[image.donor_cells[i]])
-                    continue
-            buffer = pool.take(kind)
-            made.append(buffer)
-            packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
+        for kind, donors in zip(self.metas, image.donors, strict=True):
+            buffer = None
+            if not own:
+                for donor, cell in donors:
+                    buffer = self._donated(given, donor)  # None too where it was given before
+                    if buffer is not None:
+                        made.append(buffer if buffer.shape == kind[0] else buffer.reshape(kind[0]))
+                        packed.append(packed[cell])
+                        break
+            if buffer is None:
+                buffer = pool.take(kind)
+                made.append(buffer)
+                packed.append(addresses.get(id(buffer)) or buffer.ctypes.data)
         buffer = None
         base = arena.address(image.arena)
         cells = self.cell_values
@@ -258,7 +261,8 @@ class NativeProgram:
             and sys.getrefcount(given[at].buffer) <= _BUFFER_HELD + remembered
         ):
             buffer = given[at].buffer
-            mine = buffer.base is None or remembered  # no view of somebody else's memory
+            # no view of somebody else's memory
+            mine = remembered or buffer.base is None or buffer.base.__class__ is memory.Pages
             if mine and buffer.flags.c_contiguous and buffer.flags.writeable:
                 return buffer
         return None

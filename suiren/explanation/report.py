@@ -246,7 +246,7 @@ def _report(number: int, same: list[Run]) -> ProgramReport:
         report.steps = list(_steps(native, run.lines))
         report.scratch = native.plan.arena_size
         report.in_place = [
-            f"n{a.index} over n{b.index}" for a, b in native.plan.donations.items()
+            f"n{a.index} over n{b.index}" for a, (b, *_) in native.plan.donations.items()
         ]
     return report
 
