@@ -25,7 +25,7 @@ from suiren.compiler.codegen.convolution import filtering
 from suiren.compiler.codegen.convolution.pieces import Image, repeat, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
-from suiren.compiler.codegen.matmul.operands import positive_left
+from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
@@ -56,7 +56,6 @@ def weight_kernels(group: Group, target: Target) -> list[Kernel]:
     per_result, per_channel = (size, o * size) if turned else (c * size, size)
     blocks = -(-o // block.columns)
     tasks = max(1, min(32, blocks * c // 64))
-    index = b.constants(vector("i64", lanes), [i * per_result for i in range(lanes)])
     count = c // several
     with share(b, b.task if tasks > 1 else 0, tasks, blocks * count) as unit:
         number, channel = b.idiv(unit, count), b.imul(b.imod(unit, count), several)
@@ -67,11 +66,14 @@ def weight_kernels(group: Group, target: Target) -> list[Kernel]:
             if o % block.columns:
                 mask = b.tail_mask(positive_left(b, o, column), lanes)
             at = b.iadd(b.imul(column, per_result), b.imul(channel, per_channel))
-            taps = [
-                _taps(b, b.pointer(source, b.iadd(at, k * per_channel), held), index, mask, size,
-                      held)[:: -1 if turned else 1]
-                for k in range(several)
-            ]  # fmt: skip
+            rows = [b.pointer(source, b.iadd(at, k * per_channel), held) for k in range(several)]
+            if held == "i16":
+                index = b.constants(vector("i64", lanes), [i * per_result for i in range(lanes)])
+                taps = [_pairs(b, row, index, mask, size) for row in rows]
+            else:
+                last: Int = lanes - 1 if mask is None else b.isub(o - 1, column)
+                taps = [_taps(b, row, per_result, last, size, scalar, lanes) for row in rows]
+            taps = [own[:: -1 if turned else 1] for own in taps]
             first = 0
             for squares in phases:
                 line = squares.channels(count) * block.columns
@@ -97,14 +99,33 @@ def weight_kernels(group: Group, target: Target) -> list[Kernel]:
 
 
 def _taps(
-    b: Emitter, source: Operand, index: Operand, mask: Operand | None, count: int, held: str
+    b: Emitter, source: Operand, step: int, last: Int, count: int, scalar: str, lanes: int
 ) -> list[Operand]:
-    """The numbers of a kernel, of a result channel in each lane."""
-    if held != "i16":
-        return [b.gather(b.pointer(source, t, held), index, held, mask) for t in range(count)]
-    taps: list[Operand] = []  # by pairs; the last begins early where it would pass the end
+    """The numbers of a kernel, of a result channel in each lane: rows of numbers, transposed.
+
+    That takes less than gathering them. Lanes past the last channel have that one again.
+    """
+    rows = [b.pointer(source, b.imul(b.imin(r, last), step), scalar) for r in range(lanes)]
+    type = vector(scalar, lanes)
+    taps: list[Operand] = []
+    for t in range(0, count, lanes):
+        places = [b.pointer(row, t, scalar) for row in rows]
+        if count - t >= lanes:
+            square = [b.load(place, type) for place in places]
+        else:
+            mask = b.tail_mask(count - t, lanes)
+            square = [b.masked_load(place, type, mask) for place in places]
+        taps += transposed(b, square)
+    return taps[:count]
+
+
+def _pairs(
+    b: Emitter, source: Operand, index: Operand, mask: Operand | None, count: int
+) -> list[Operand]:
+    """The same of bfloat16, by pairs; the last begins early where it would pass the end."""
+    taps: list[Operand] = []
     for t in range(0, count, 2):
-        pairs = b.pointer(source, min(t, count - 2), held)
+        pairs = b.pointer(source, min(t, count - 2), "i16")
         found = bfloat16.parted(b, bfloat16.gathered(b, pairs, index, mask))
         taps += found if t <= count - 2 else found[1:]
     return taps
@@ -169,6 +190,9 @@ class _Phase:
         if self.bands == 1:
             several = min(max(1, most // (self.down * self.across)), self.images)
             self.several = -(-self.images // -(-self.images // several))
+            even = next(n for n in range(several, 0, -1) if self.images % n == 0)
+            if 4 * even >= 3 * several:  # tasks of one size, for threads to share
+                self.several = even
         self.units = -(-self.images // self.several)
         self.high = self.several * self.together  # rows of squares, of all images
         self.squares = self.high * self.across
