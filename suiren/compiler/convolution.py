@@ -245,7 +245,9 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     o, c, kh, kw = w.shape
     n, oh, ow, _ = node.shape
     if groups == 1 and kh == kw == 1 and padding == (0, 0):
-        x = _strided(g, x, stride, (oh, ow))
+        if stride != (1, 1):
+            # side by side these places make one large product, not one for each row of them
+            x = g.make("copy", (_strided(g, x, stride, (oh, ow)),), (), (n, oh, ow, c), x.dtype)
         return g.matmul(x, g.expand(g.permute(g.reshape(w, (o, c)), (1, 0)), (n, oh, c, o)))
     if groups == 1 and _covers(x.shape, w.shape, padding, dilation):
         flat = g.reshape(g.permute(w, (2, 3, 1, 0)), (kh * kw * c, o))
