@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
-import platform
+import os
 import sys
 from typing import Any
 
@@ -35,7 +35,7 @@ def machine() -> int | None:
     """The ELF number of the machine whose code can be loaded here; None where none can."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         return None
-    return {"x86_64": 62, "aarch64": 183}.get(platform.machine())
+    return {"x86_64": 62, "aarch64": 183}.get(os.uname().machine)
 
 
 def load(unit: Unit) -> Mapping | None:

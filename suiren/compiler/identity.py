@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import platform
 import sys
 from importlib.machinery import PathFinder
 
@@ -41,7 +40,7 @@ def machine() -> str | None:
         told[name.strip()] = value.strip()
     if not (told.get("flags") or told.get("Features")):
         return None
-    parts = [platform.machine(), *(f"{name}={told.get(name)}" for name in _TELLING)]
+    parts = [os.uname().machine, *(f"{name}={told.get(name)}" for name in _TELLING)]
     for name in ("SC_LEVEL1_DCACHE_SIZE", "SC_LEVEL2_CACHE_SIZE", "SC_LEVEL3_CACHE_SIZE"):
         try:
             parts.append(str(os.sysconf(name)))
