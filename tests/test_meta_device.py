@@ -363,6 +363,16 @@ def test_module_to_meta_and_skip_init():
     assert nn.utils.skip_init(nn.Linear, 2, 3, device="meta").weight.is_meta
 
 
+def test_summaries_need_no_weights():
+    from suiren.cli.summary import describe
+
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(10**6, 10**5), nn.ReLU())
+    found = describe(model, [(2, 10**6)])
+    assert found["totals"]["parameters"] == 100_000_100_000
+    assert found["layers"][-1]["output"] == [2, 10**5]
+
+
 # ---- copies and files
 
 

@@ -1,8 +1,8 @@
 """`suiren summary`: a model's layers with output sizes, parameters, multiply-adds and memory.
 
 The model is called once with zeros, in evaluation mode and with gradients on: then nothing is
-computed, since operations are only recorded and nobody looks. Forward hooks note what each module
-gives back.
+computed, since operations are only recorded and nobody looks. Models of suiren.vision are made on the
+meta device and have no weights at all. Forward hooks note what each module gives back.
 """
 
 import argparse
@@ -103,7 +103,10 @@ def _build(name: str, sizes: tuple[int, ...], config: dict[str, Any]) -> nn.Modu
                 f"there is no model {name!r}; choose from {', '.join(list_models())}, or write "
                 "FILE.py:NAME"
             )
-        return get_model(name, **config)
+        if config.get("weights") is not None:
+            return get_model(name, **config)
+        with torch.device("meta"):  # sizes are all that is asked for
+            return get_model(name, **config)
     except (TypeError, ValueError) as error:
         raise CommandError(f"{name} cannot be made: {first_line(error)}") from error
 
@@ -174,7 +177,8 @@ def describe(
     model.eval()
     try:
         with torch.enable_grad():
-            model(*(torch.zeros(shape, dtype=kind) for shape in shapes))
+            place = next((p.device for p in model.parameters()), torch.device("cpu"))
+            model(*(torch.zeros(shape, dtype=kind, device=place) for shape in shapes))
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         shown = ", ".join("x".join(map(str, shape)) for shape in shapes)
         raise CommandError(

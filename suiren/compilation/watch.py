@@ -28,7 +28,7 @@ from suiren.compilation.arguments import Arguments
 from suiren.compilation.frames import Frames
 from suiren.compilation.history import History, Template, Unknown
 from suiren.compilation.surroundings import Surroundings
-from suiren.device import default_device
+from suiren.device import _defaults
 from suiren.nn.modules._hooks import global_hooks
 from suiren.storage import Storage, inferring
 from suiren.tensor import Tensor, value_of
@@ -44,7 +44,7 @@ MAX_CONSTANT = 1 << 20  # elements of an array made inside that is the same each
 def modes() -> tuple:
     """The settings that a replay depends on."""
     return (
-        mode.grad, mode.inference, mode.saved_hooks, mode.task, dtypes._default, default_device(),
+        mode.grad, mode.inference, mode.saved_hooks, mode.task, dtypes._default, _defaults.stack[-1],
         _anomaly.on, bool(inferring),
         bool(global_hooks.forward or global_hooks.forward_pre
              or global_hooks.backward or global_hooks.backward_pre),
