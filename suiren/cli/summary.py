@@ -1,8 +1,8 @@
 """`suiren summary`: a model's layers with output sizes, parameters, multiply-adds and memory.
 
 The model is called once with zeros, in evaluation mode and with gradients on: then nothing is
-computed, since operations are only recorded and nobody looks. Models of suiren.vision are made on the
-meta device and have no weights at all. Forward hooks note what each module gives back.
+computed, since operations are only recorded and nobody looks. Models of suiren.vision are made on
+the meta device and have no weights at all. Forward hooks note what each module gives back.
 """
 
 import argparse

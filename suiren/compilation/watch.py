@@ -44,8 +44,8 @@ MAX_CONSTANT = 1 << 20  # elements of an array made inside that is the same each
 def modes() -> tuple:
     """The settings that a replay depends on."""
     return (
-        mode.grad, mode.inference, mode.saved_hooks, mode.task, dtypes._default, _defaults.stack[-1],
-        _anomaly.on, bool(inferring),
+        mode.grad, mode.inference, mode.saved_hooks, mode.task, dtypes._default,
+        _defaults.stack[-1], _anomaly.on, bool(inferring),
         bool(global_hooks.forward or global_hooks.forward_pre
              or global_hooks.backward or global_hooks.backward_pre),
         autocast.settings,
