@@ -191,7 +191,7 @@ class autocast:
             raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
         if dtype is not None and not isinstance(dtype, _dtype):
             raise ValueError(f"Expected `dtype` of type `torch.dtype`, got: `{type(dtype)}`")
-        kind = _lower_of(device_type, "autocast")
+        self._kind = kind = _lower_of(device_type, "autocast")
         self.device = device_type
         self.fast_dtype = get_autocast_dtype(kind) if dtype is None else dtype
         if kind == "privateuseone":
@@ -223,23 +223,29 @@ class autocast:
                 raise TypeError(
                     f"autocast(): argument '{name}' must be bool, not {type(value).__name__}"
                 )
-        kind = self.device.partition(":")[0]
-        state.entered.append(
-            (kind, is_autocast_enabled(kind), get_autocast_dtype(kind), state.caching)
-        )
-        set_autocast_enabled(kind, self._enabled)
-        set_autocast_dtype(kind, self.fast_dtype)
-        autocast_increment_nesting()
-        set_autocast_cache_enabled(self._cache_enabled)
+        kind = self._kind
+        state.entered.append((state.settings, kind, state.others.get(kind)))
+        if kind == "cpu":
+            change(self._enabled, self.fast_dtype, self._cache_enabled)
+        else:
+            state.others[kind] = self._enabled, self.fast_dtype
+            change(state.enabled, state.dtype, self._cache_enabled)
+        state.nesting += 1
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if autocast_decrement_nesting() == 0:
-            clear_autocast_cache()
-        kind, enabled, lower, caching = state.entered.pop()
-        set_autocast_enabled(kind, enabled)
-        set_autocast_dtype(kind, lower)
-        set_autocast_cache_enabled(caching)
+        state.nesting -= 1
+        if not state.nesting:
+            state.cache.clear()
+        settings, kind, other = state.entered.pop()
+        if kind == "cpu":
+            change(*settings)
+            return
+        change(state.enabled, state.dtype, settings[2])
+        if other is None:
+            state.others.pop(kind, None)
+        else:
+            state.others[kind] = other
 
     def __call__(self, function: Callable) -> Callable:
         @functools.wraps(function)
