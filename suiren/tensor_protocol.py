@@ -110,7 +110,7 @@ def to_dense(self: Tensor, dtype: Any = None, *, masked_grad: bool = True) -> Te
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor on the CPU: itself, unless it has no data. Source: Tensor.cpu."""
-    return self.to("cpu")
+    return self.to("cpu", memory_format=memory_format)
 
 
 def cuda(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -22,7 +22,22 @@ CASES = [
     "torch.zeros(2, dtype=torch.int64).copy_(torch.tensor([1.7, -1.7]))",
     "torch.zeros(2).fill_(torch.tensor([1, 2]))", "torch.hann_window(5)",
     "torch.signal.windows.kaiser(5)", "torch.vander(torch.tensor([1., 2.]))",
+    "torch.ones(1, 2, 3, 4).to(memory_format=torch.channels_last)",
+    "torch.ones(1, 2, 3, 4).double(memory_format=torch.channels_last)",
+    "torch.ones(1, 2, 3, 4, device='cpu').cpu(memory_format=torch.channels_last)",
+    "torch.ones(2, 3).t().to(torch.int32, memory_format=torch.contiguous_format)",
+    "torch.ones(2, 3).t().to(torch.int32)", "torch.ones(3).to(memory_format=torch.channels_last)",
 ]  # fmt: skip
+
+
+def test_conversions_lay_elements_out_as_asked():
+    x = suiren.arange(24.0).view(1, 2, 3, 4)
+    y = x.to(memory_format=suiren.channels_last)
+    assert y.stride() == (24, 1, 8, 2) and suiren.equal(x, y)
+    assert y.to(memory_format=suiren.channels_last) is y
+    assert x.to(memory_format=suiren.preserve_format) is x
+    layer = suiren.nn.Conv2d(2, 3, 2).to(memory_format=suiren.channels_last)
+    assert layer.weight.stride() == (8, 1, 4, 2)
 
 
 @pytest.mark.parametrize("case", CASES)

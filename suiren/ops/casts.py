@@ -142,8 +142,21 @@ def to(input, *args, dtype=None, device=None, non_blocking=False, copy=False, me
     if device is not None and check_available(device) is not input._meta.device:
         return _moved(input, dtype, memory_format)
     if dtype is not None and dtype is not input._meta.dtype:
-        return apply(cast.operator, (input,), (dtype,))
-    return clone(input) if copy else input
+        found = apply(cast.operator, (input,), (dtype,))
+    else:
+        found = clone(input) if copy else input
+    return found if memory_format is None else _formatted(found, memory_format)
+
+
+def _formatted(input: Tensor, memory_format: Any) -> Tensor:
+    """The tensor itself if its elements lie as the memory format says, else a copy that does."""
+    wanted = in_format(input._meta, memory_format)
+    if wanted is input._meta or str(memory_format).endswith("preserve_format"):
+        return input
+    result = new_tensor(value_of(input), wanted)
+    if mode.grad and input._requires_grad:
+        _connect_same(cast.operator, input, result, (wanted.dtype,))
+    return result
 
 
 def _moved(input: Tensor, dtype: dtype | None, memory_format: Any) -> Tensor:
@@ -163,7 +176,8 @@ _device = device
 
 def _conversion(name: str, wanted: dtype):
     def convert(input, memory_format=None):
-        return to_dtype(input, wanted)
+        found = to_dtype(input, wanted)
+        return found if memory_format is None else _formatted(found, memory_format)
 
     convert.__name__ = name
     convert.__doc__ = f"``input.to(torch.{wanted.name})``. Source: Tensor.{name}."
