@@ -77,6 +77,8 @@ class Group:
         self.late: list[Node] = []  # reductions known when the group has ended
         self.reads: dict[Node, set[Affine]] = {}
         self.before: set[Group] = set()  # groups that have to run before
+        self.bit = 0  # one that is this group's own,
+        self.above = 0  # and those of all that it waits for, however long the way
         self.stores: list[Node] = []
         self.operations = 0
         self.index: dict[Node, Index] = {}  # of the roots: where they are known, in the loops
@@ -167,9 +169,9 @@ class Fusion:
         if root.op in OWN_STEP:
             group = self._begin(root.shape)
             group.roots.append(root)
-            group.before = {self.group_of[b] for b in self._needed(root)}
+            self._wait(group, {self.group_of[b] for b in self._needed(root)})
             if root.op in PIECED or root.op.startswith("scatter"):
-                group.before |= self._parts(root)
+                self._wait(group, self._parts(root))
             self.group_of[root] = group
             return
         if root.op in PRODUCTS:
@@ -180,7 +182,7 @@ class Fusion:
             group.roots.append(root)
             group.index[root] = identity(root.shape, group.sizes)
             self.group_of[root] = group
-            group.before = {self.group_of[b] for b in self._needed(root)}
+            self._wait(group, {self.group_of[b] for b in self._needed(root)})
             return
         for group in self._candidates(root):
             try:
@@ -231,7 +233,7 @@ class Fusion:
                     self._place(part)
                     self._join(group, copy)
             if root.op == "update":
-                group.before |= written
+                self._wait(group, written)
             written.add(group)
         return written
 
@@ -270,6 +272,7 @@ class Fusion:
 
     def _begin(self, shape: Sequence[int]) -> Group:
         group = Group(len(self.groups), shape)
+        group.bit = 1 << group.number
         self.groups.append(group)
         return group
 
@@ -317,16 +320,16 @@ class Fusion:
                 todo.extend(node.inputs)
         return found
 
-    def _depends(self, group: Group, on: Group) -> bool:
-        todo, seen = [group], set()
-        while todo:
-            g = todo.pop()
-            if g is on:
-                return True
-            if g not in seen:
-                seen.add(g)
-                todo.extend(g.before)
-        return False
+    def _wait(self, group: Group, others: set[Group]) -> None:
+        """``others`` have to run before the group."""
+        group.before |= others
+        more = 0
+        for other in others:
+            more |= other.bit | other.above
+        if more & ~group.above:
+            for other in self.groups:
+                if other is group or other.above & group.bit:
+                    other.above |= more
 
     def _join(self, group: Group, root: Node) -> None:
         """Makes ``root`` part of the group, or raises Misfit and leaves the group as it was."""
@@ -338,7 +341,7 @@ class Fusion:
             raise Misfit("the group is large enough")
         needed = self._needed(root)
         others = {self.group_of[n] for n in needed} - {group}
-        if any(self._depends(other, group) for other in others):
+        if any(other.above & group.bit for other in others):
             raise Misfit("it needs something that comes after the group")
         if any(n in group.late for n in needed if self.group_of[n] is group):
             raise Misfit("it needs a result that is known when the group has ended")
@@ -360,7 +363,7 @@ class Fusion:
              group.reads, group.operations) = saved  # fmt: skip
             raise
         self.group_of[root] = group
-        group.before |= others
+        self._wait(group, others)
         for leaf in group.reads:
             readers = self.readers.setdefault(leaf, [])
             if group not in readers:
