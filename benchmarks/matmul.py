@@ -1,6 +1,6 @@
 """Matrix products: the compiler's kernels beside torch.matmul, on all threads.
 
-    python benchmarks/matmul.py [--smoke]
+    python benchmarks/matmul.py [--smoke] [--bfloat16]
 
 Suiren's side is the kernels alone, without the way there (tracing, dispatch): what remains is a
 call of the native runtime. The shapes: squares; a layer of an MLP and its gradients; the layers of
@@ -72,11 +72,11 @@ def operands(shape: tuple) -> tuple[np.ndarray, np.ndarray]:
     return pair[0], pair[1]
 
 
-def work(library: object, smoke: bool) -> dict[str, float]:
+def work(library: object, smoke: bool, bfloat16: bool) -> dict[str, float]:
     """Seconds of each product."""
     times = {}
     for name, shape in SHAPES.items():
-        call = product(library, *operands(shape))
+        call = product(library, *operands(shape), bfloat16)
         call()
         start = time.perf_counter()
         call()
@@ -92,17 +92,26 @@ def work(library: object, smoke: bool) -> dict[str, float]:
     return times
 
 
-def product(library, a: np.ndarray, b: np.ndarray):
+def product(library, a: np.ndarray, b: np.ndarray, bfloat16: bool):
     """A function that multiplies the two with that library, into memory it has already."""
     if library.__name__ == "torch":
-        left, right = (library.from_numpy(x) for x in (a, b))
-        out = library.empty(left.shape[:-1] + right.shape[-1:])
+        kind = library.bfloat16 if bfloat16 else library.float32
+        left, right = (library.from_numpy(x).to(kind) for x in (a, b))
+        out = library.empty(left.shape[:-1] + right.shape[-1:], dtype=kind)
         return lambda: library.matmul(left, right, out=out)
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from matmul_harness import Runner
 
-    return Runner(a, b)
+    if not bfloat16:
+        return Runner(a, b)
+    a, b = (narrow(x) for x in (a, b))
+    return Runner(a, b, out=np.empty(a.shape[:-1] + b.shape[-1:], np.uint16))
+
+
+def narrow(x: np.ndarray) -> np.ndarray:
+    """Numbers cut off to bfloat16, as the harness has them: in uint16, lying as they lay."""
+    return (x.view(np.uint32) >> 16).astype(np.uint16, order="K")
 
 
 if __name__ == "__main__":
-    sidebyside.main(work)
+    sidebyside.main(work, bfloat16="operands and results in bfloat16, not float32")

@@ -17,15 +17,21 @@ import sys
 from collections.abc import Callable
 
 
-def main(work: Callable, unit: str = "us", rounds: int = 5) -> None:
-    """Runs ``work`` in alternating processes and prints the table."""
+def main(work: Callable, unit: str = "us", rounds: int = 5, **flags: str) -> None:
+    """Runs ``work`` in alternating processes and prints the table.
+
+    ``flags``: further switches with their help; each is an argument of ``work``, True or False.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--library", help=argparse.SUPPRESS)
+    for flag, text in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=text)
     options = parser.parse_args()
+    chosen = {flag: getattr(options, flag) for flag in flags}
     if options.library:
         module = importlib.import_module(options.library)
-        print(json.dumps(work(module, options.smoke)))
+        print(json.dumps(work(module, options.smoke, **chosen)))
         return
     libraries = ["suiren"]
     if importlib.util.find_spec("torch"):
@@ -33,13 +39,14 @@ def main(work: Callable, unit: str = "us", rounds: int = 5) -> None:
     times: dict[str, dict[str, list[float]]] = {name: {} for name in libraries}
     for _ in range(1 if options.smoke else rounds):
         for library in libraries:
-            for name, seconds in _one(library, options.smoke).items():
+            for name, seconds in _one(library, options.smoke, chosen).items():
                 times[library].setdefault(name, []).append(seconds)
     _print(times, {"us": 1e6, "ms": 1e3, "s": 1.0}[unit], unit)
 
 
-def _one(library: str, smoke: bool) -> dict[str, float]:
+def _one(library: str, smoke: bool, flags: dict[str, bool]) -> dict[str, float]:
     command = [sys.executable, sys.argv[0], "--library", library, *["--smoke"] * smoke]
+    command += [f"--{flag}" for flag, chosen in flags.items() if chosen]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{library}: {result.stderr}")

@@ -239,3 +239,33 @@ def test_processors_that_multiply_no_pairs(name, monkeypatch):
     finally:
         monkeypatch.undo()
         target.host.cache_clear()
+
+
+# ---- what is stored
+
+
+def test_the_result_of_a_product_is_stored_as_bfloat16():
+    """Although several others read it: each of them would round it again."""
+    x, w = (suiren.from_numpy(values((64, 64), i)).bfloat16() for i in (0, 1))
+    with compiling() as made:
+        y = x @ w
+        found = ((y - y.float().mean(0)) * y.float().amax(0), y.float().amin(0))
+        for z in found:
+            z.numpy()
+    groups = [g for native in made for g in native.fusion.groups if g.product is not None]
+    assert groups and all(s.dtype is suiren.bfloat16 for g in groups for s in g.stores)
+
+
+def test_choosing_among_numbers_rounds_nothing():
+    x = suiren.from_numpy(values((33,))).bfloat16()
+    x[3], x[4], x[5] = float("nan"), float("-inf"), -0.0
+    functions = (
+        suiren.relu, suiren.neg, suiren.abs, suiren.floor, suiren.round, suiren.sign,
+        lambda x: suiren.maximum(x, x.flip(0)), lambda x: x.clamp(-0.5, 1.0),
+    )  # fmt: skip
+    for f in functions:
+        expected = f(x.float()).numpy()
+        with compiling():
+            found = f(x)
+            assert found.dtype is suiren.bfloat16
+            np.testing.assert_array_equal(found.float().numpy(), expected)

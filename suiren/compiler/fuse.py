@@ -137,9 +137,24 @@ class Fusion:
             if node.op not in ELEMENTWISE or node in roots:
                 continue
             many = len(self.users.get(node, ())) > 1
-            if depth[node] > MAX_DEPTH or (many and cost[node] > 6 and node.numel > 1):
+            dear = cost[node] > 6 or self._narrows_product(node)
+            if depth[node] > MAX_DEPTH or (many and dear and node.numel > 1):
                 roots.add(node)
         return {node for node in roots if node.op not in LEAVES and node.op != "none"}
+
+    def _narrows_product(self, node: Node) -> bool:
+        """Whether a product that nothing else wants is made a half type: half as much to store."""
+        if node.op != "cast" or not node.dtype.is_half:
+            return False
+        x = node.inputs[0]
+        while len(self.users[x]) == 1:
+            if x.op in PRODUCTS:
+                return True
+            inside = [i for i in x.inputs if i.op != "expand"]
+            if x.op not in ELEMENTWISE or len(inside) != 1:
+                break
+            x = inside[0]
+        return False
 
     def _bases(self, node: Node, count: int | None = None) -> Iterator[Node]:
         """The operands that have to lie in memory, free movement taken off."""

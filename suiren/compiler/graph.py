@@ -386,6 +386,10 @@ class Graph:
             return self.constant(constant_of(x), kind)
         if x.op == "expand" and x.inputs[0].numel < x.numel:
             return self.expand(self.cast(x.inputs[0], kind), x.shape)
+        if kind.is_half and x.op in ("max", "min", "neg", "abs"):
+            narrow = [_narrowed(i, kind) for i in x.inputs]
+            if all(i is not None for i in narrow):
+                return self.make(x.op, narrow, (), x.shape, kind)
         return self.make("cast", (x,), (), x.shape, kind)
 
     # ---- movement
@@ -709,6 +713,19 @@ def _unwidened(x: Node) -> Node | None:
     if inner is None:
         return None
     return x.graph.make(x.op, (inner,), x.attributes, x.shape, inner.dtype)
+
+
+def _narrowed(x: Node, kind: dtype) -> Any:
+    """x, a float32, in a half type that holds it exactly; None if that is not known."""
+    found = _unwidened(x)
+    if found is not None:
+        return found if found.dtype is kind else None
+    inner = base_of(x.inputs[0]) if x.op == "expand" else x
+    if inner.op != "constant":
+        return None
+    value = constant_of(inner)
+    half = x.graph.constant(value, kind)
+    return x.graph.full(x.shape, value, kind) if constant_of(half) == value else None
 
 
 def base_of(x: Node) -> Node:

@@ -24,6 +24,8 @@ STORED = {**HELD, dtypes.bool: "i8"}
 _UNSIGNED = frozenset([dtypes.uint8, dtypes.uint16, dtypes.uint32, dtypes.uint64, dtypes.bool])
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
+# of numbers of a half type, computed in float32: the result is one again
+EXACT = frozenset(["min", "max", "neg", "abs", "sign", "floor", "ceil", "trunc", "round"])
 _ORDER = {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}
 
 
@@ -37,6 +39,8 @@ def apply(b: Emitter, name: str, kind: dtype, operands: list[Operand]) -> Operan
     if kind is dtypes.bfloat16 or (kind is dtypes.float16 and name in mathematics.FUNCTIONS):
         wide = [cast(b, x, kind, dtypes.float32) for x in operands]
         found = apply(b, name, dtypes.float32, wide)
+        if kind is dtypes.bfloat16 and name in EXACT:
+            return _cut_off(b, found)
         return found if element(found.type) == "i1" else cast(b, found, dtypes.float32, kind)
     if is_float(kind):
         return _float(b, name, operands)
@@ -238,6 +242,12 @@ def _to_odd(b: Emitter, x: Operand) -> Operand:
 
 def _magnitude(b: Emitter, x: Operand) -> Operand:
     return b.intrinsic("llvm.fabs", x.type, x)
+
+
+def _cut_off(b: Emitter, x: Operand) -> Operand:
+    """A float that is a bfloat16."""
+    word = b.convert("bitcast", x, "i32")
+    return b.convert("trunc", b.binary("lshr", word, b.const(word.type, 16)), "i16")
 
 
 def _to_bfloat(b: Emitter, x: Operand) -> Operand:
