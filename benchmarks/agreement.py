@@ -37,9 +37,9 @@ CHANNELS = {"cnn": 1}
 CLASSES = {"cnn": 10}
 
 
-def data(network: str, images: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of noise and labels, the same in every run."""
-    rng = np.random.default_rng(0)
+def data(network: str, images: int, size: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise and labels: another batch for each step, or losses would soon be all rounding."""
+    rng = np.random.default_rng(step)
     x = rng.standard_normal((images, CHANNELS.get(network, 3), size, size))
     return x.astype("float32"), rng.integers(0, CLASSES.get(network, 1000), images)
 
@@ -66,17 +66,18 @@ def weights(network: str) -> dict[str, np.ndarray]:
 
 
 def losses(torch: Any, setting: tuple, start: dict, change: Callable | None = None) -> np.ndarray:
-    """Of the steps; ``change`` alters the model and the images before."""
+    """Of the steps; ``change`` alters the model and the images."""
     network, images, size, rate = setting
     model = build(torch, network)
     model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in start.items()})
-    images_, labels = data(network, images, size)
-    x, y = torch.from_numpy(images_), torch.from_numpy(labels)
     if change is not None:
-        model, x = change(model, x)
+        model, _ = change(model, torch.zeros(1, 1, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     found = []
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        x, y = map(torch.from_numpy, data(network, images, size, step))
+        if change is not None:
+            model, x = change(model, x)
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(x), y)
         loss.backward()
