@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NAMES = ("startup", "recording", "python_cost", "replay", "training", "streaming", "matmul",
          "convolution", "cnn",
-         "compile_time", "random_numbers", "memory")  # fmt: skip
+         "compile_time", "random_numbers", "memory", "same_bits")  # fmt: skip
 
 
 def main() -> int:

@@ -5,7 +5,10 @@ step on nothing is new to the program cache. Nothing is kept from step to step.
 """
 
 import gc
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +208,14 @@ def test_nothing_stays_behind_a_step():
     finally:
         gc.enable()
     assert counts[-1] <= counts[40] + 2
+
+
+def test_losses_have_the_same_bits_with_any_number_of_threads():
+    # a short run of benchmarks/same_bits.py: 1, 2 and 3 threads, in processes of their own
+    script = Path(__file__).parent.parent / "benchmarks" / "same_bits.py"
+    environment = {**os.environ, "PYTHONPATH": str(script.parent.parent), "SUIREN_JIT": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), "--smoke"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("the same bits") == 2
