@@ -1,7 +1,7 @@
 """Training gives the same bits with any number of threads, in every process.
 
-    python benchmarks/same_bits.py            100 steps of the MLP and of the transformer of training.py
-    python benchmarks/same_bits.py --smoke    a few steps, a small transformer
+    python benchmarks/same_bits.py          100 steps of training.py's MLP and of its transformer
+    python benchmarks/same_bits.py --smoke  a few steps, a small transformer
 
 Each model is trained in processes of their own, with 1, 2 and 3 threads, and with 2 once more. All
 losses and the parameters at the end are compared bit by bit; a difference is an exit code of 1.

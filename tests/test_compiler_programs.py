@@ -226,3 +226,27 @@ def test_a_tensor_made_of_a_number_is_an_array():
         both = x + suiren.full((), 0.1)
         assert both.dtype is suiren.float64
         both.tolist(), suiren.median(x).item(), suiren.logcumsumexp(x, 0).item()
+
+
+def test_products_of_an_unrolled_loop_share_few_texts():
+    steps, batch, width, hidden = 12, 6, 5, 7
+    first, again, bias = (suiren.randn(*s) for s in ((width, hidden), (hidden, hidden), (hidden,)))
+    parameters = [p.requires_grad_() for p in (first, again, bias)]
+    x = suiren.randn(steps, batch, width)
+
+    def unrolled():
+        state, states = suiren.zeros(batch, hidden), []
+        for at in x:
+            state = suiren.tanh(at @ first + state @ again + bias)
+            states.append(state)
+        return suiren.cat(states).square().sum()
+
+    with compiling() as made:  # which compares with the interpreter
+        unrolled().backward()
+    kernels = [
+        step.kernel for native in made for step in native.plan.steps
+        if step.kernel is not None and step.kernel.name.startswith("matmul")
+    ]  # fmt: skip
+    assert len(kernels) > 40
+    assert len({kernel.text for kernel in kernels}) <= 14
+    assert all(p.grad is not None for p in parameters)

@@ -246,7 +246,7 @@ class Graph:
         self.outputs: list[Node] = []
         self.checks: list[Node] = []  # truth values that must hold, else the host reports
         # what a decomposition wants another one to know about its result
-        self.facts: dict[Node, Any] = {}
+        self.facts: dict[Any, Any] = {}
         self.source: Any = None  # what is being lowered now: shown by listings
         self._known: dict[tuple, Node] = {}
         # sums of padded parts: the dimension, and (first index, part) for each

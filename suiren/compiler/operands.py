@@ -37,6 +37,13 @@ def product_operands(node: Node) -> tuple[tuple[int, ...], Operand, Operand]:
 
     An operand that is a strided view of a stored array is read from there; else it is one itself.
     """
+    known = node.graph.facts.get(("operands", node))
+    if known is None:
+        known = node.graph.facts["operands", node] = _operands(node)
+    return known
+
+
+def _operands(node: Node) -> tuple[tuple[int, ...], Operand, Operand]:
     a, b = node.inputs
     for allow in ((True, True), (True, False), (False, True), (False, False)):
         found = _strided(node, a, b, allow)

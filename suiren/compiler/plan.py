@@ -40,6 +40,7 @@ class Plan:
         self.graph = graph
         self.steps: list[Step] = []
         self.outputs = set(graph.outputs)
+        self.templates: products.Templates = {}
         self.sizes: dict[Any, int] = {}  # bytes of what lies in the arena
         for group in fusion.groups:
             self._add(group, target)
@@ -68,7 +69,7 @@ class Plan:
         elif group.product and group.product.op != "matmul":
             made = convolution.kernels(group, target)
         elif group.product:
-            made = products.kernels(group, target)
+            made = products.kernels(group, target, self.templates)
         else:
             made = loops.kernels(group, target)
         for number, kernel in enumerate(made):

@@ -178,6 +178,12 @@ class Emitter:
                 self._buffers[slot] = self.load(cell, "ptr", 8)
         return self._buffers[slot]
 
+    def held(self, slot: int) -> Operand:
+        """The first i64 of a buffer that nobody writes to, loaded at the top of the function."""
+        base = self.buffer(slot)
+        with self.writing(self.entry):
+            return self.load(base, "i64", 8)
+
     def number(self, slot: int, type: str) -> Operand:
         """A Python number of this run, held in its cell as ``double`` or ``i64``."""
         cell = self.load(self.pointer(self.args, slot, "ptr"), "ptr", 8)

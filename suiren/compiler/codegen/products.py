@@ -9,6 +9,7 @@ from suiren.compiler.codegen import arithmetic, matmul
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.loops import Kernel, buffer_of
+from suiren.compiler.codegen.templates import Templates, described, origin_of, same
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node, base_of
@@ -32,8 +33,11 @@ def operands(group: Group) -> tuple[Node, ...]:
     return a.base, b.base
 
 
-def kernels(group: Group, target: Target) -> list[Kernel]:
-    """The kernels of a group with a product: packing, multiplying, and the epilogue within."""
+def kernels(group: Group, target: Target, templates: Templates | None = None) -> list[Kernel]:
+    """The kernels of a group with a product: packing, multiplying, and the epilogue within.
+
+    ``templates``: those made for this program before; what is equal to one is not written again.
+    """
     node = group.product
     assert node is not None
     keys: list[Any] = []
@@ -51,10 +55,26 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
         compute="double" if node.dtype is dtypes.float64 else "float",
     )  # fmt: skip
     epilogue = Epilogue(group, slot, batch)
+    epilogue.look_up_origins()
     for key in epilogue.prepare(target):
         slot(key)
-    first_scratch = len(keys)
-    plan = matmul.plan(product, target, epilogue.finish, first_scratch)
+    if templates is None:
+        return _written(product, target, epilogue, keys, slot)
+    own = [*keys, node]
+    form = (product, target, described(epilogue.resolver, epilogue.origins, own))
+    known = templates.get(form)
+    if known is None:
+        made = _written(product, target, epilogue, keys, slot)
+        templates[form] = own, made
+        return made
+    return [same(kernel, dict(zip(known[0], own, strict=True))) for kernel in known[1]]
+
+
+def _written(
+    product: matmul.Product, target: Target, epilogue: Epilogue, keys: list[Any], slot: Any
+) -> list[Kernel]:
+    node = epilogue.group.product
+    plan = matmul.plan(product, target, epilogue.finish, len(keys))
     scratch = tuple((("scratch", node, number), size) for number, size in plan.scratch)
     for key, _ in scratch:
         slot(key)
@@ -70,7 +90,11 @@ def kernels(group: Group, target: Target) -> list[Kernel]:
 
 def _matrix(x: View, slot: Any) -> matmul.Matrix:
     kind = _MEMORY[x.base.dtype]
-    return matmul.Matrix(slot(x.base), x.offset, x.row, x.column, x.batch, kind)
+    base = slot(x.base)
+    if x.offset == 0 or kind == "bfloat":  # whose pairs go by what offsets are
+        return matmul.Matrix(base, x.offset, x.row, x.column, x.batch, kind)
+    origin = slot(origin_of(x.base.graph, x.offset))
+    return matmul.Matrix(base, 0, x.row, x.column, x.batch, kind, origin=origin)
 
 
 class Epilogue:
@@ -83,6 +107,15 @@ class Epilogue:
         self.resolver = Resolver(group)
         self.resolver.coarsen()
         self.target: Target | None = None
+        self.origins: dict[int, Node] = {}
+
+    def look_up_origins(self) -> None:
+        """Parts of arrays that begin elsewhere, else the same, are to have the same kernel."""
+        graph = self.group.roots[0].graph
+        places = [term.at for term in self.resolver.terms.values() if term.op == "load"]
+        for place in (*places, *(root.place for root in self.resolver.roots)):
+            if place.const:
+                self.origins[place.const] = origin_of(graph, place.const)
 
     def prepare(self, target: Target) -> list[Any]:
         """What the epilogue reads and writes, in a fixed order."""
@@ -93,7 +126,8 @@ class Epilogue:
             elif term.op == "number":
                 assert term.node is not None
                 found.append(("number", term.node.attributes[0]))
-        return found + [buffer_of(self.group, node) for node in self.group.stores]
+        found += [buffer_of(self.group, node) for node in self.group.stores]
+        return found + list(self.origins.values())
 
     def finish(
         self, b: Emitter, value: Operand, batch: tuple[Int, ...], row: Int, column: Int,
@@ -104,6 +138,7 @@ class Epilogue:
         width = int(value.type[1 : value.type.index(" ")]) if value.type[0] == "<" else 0
         writer = Writer(b, sizes, len(sizes) - 1, width)
         writer.slot = self.slot  # type: ignore[method-assign]
+        writer.origin = lambda at: self._origin(b, at)
         writer.written = frozenset([buffer_of(group, node) for node in group.stores])
         writer.term_of = {r.node: r.term for r in resolver.roots if r.node is not group.product}
         writer.variables[:] = [*self._batch(batch, b), row, column]
@@ -125,6 +160,10 @@ class Epilogue:
             stores.append((found, root.node.dtype, key, root.place))
         for what in stores:  # when all is read: a result may take the memory of an input
             writer.store(*what)
+
+    def _origin(self, b: Emitter, const: int) -> Int:
+        table = self.origins.get(const)
+        return const if table is None else b.held(self.slot(table))
 
     def _batch(self, batch: tuple[Int, ...], b: Emitter) -> list[Int]:
         """The group's batch variables from the product's: finer ones where they were split."""

@@ -33,6 +33,8 @@ class Writer:
         self.variables: list[Int] = [0] * len(sizes)
         self.base: Int = 0  # of the vector, along the last variable
         self.mask: Operand | None = None
+        # where offsets begin: the number itself, or one that is looked up when the kernel runs
+        self.origin: Callable[[int], Int] = lambda const: const
         self.saved: Callable[[Term], Operand | None] = lambda term: None
         self.top = b.section()  # written once, before all loops
         self.row = self.top  # written once a row
@@ -90,12 +92,12 @@ class Writer:
 
     def _outer(self, e: Affine) -> Int:
         if not e.terms:
-            return e.const
+            return self.origin(e.const)
         key = ("offset", e)
         known = self.of_row.get(key)
         if known is None:
             with self.b.writing(self.row):
-                found: Int = e.const
+                found = self.origin(e.const)
                 for v, c in e.terms:
                     found = self.b.iadd(found, self.b.imul(self.variables[v], c))
             known = self.b.int(found)

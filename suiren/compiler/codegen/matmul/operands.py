@@ -56,6 +56,8 @@ class Reader:
         self.base: Operand | None = None
         if matrix.load is None:
             index: Int = matrix.offset
+            if matrix.origin is not None:
+                index = b.iadd(index, b.held(matrix.origin))
             for one, stride in zip(batch, matrix.batch_strides, strict=True):
                 index = b.iadd(index, b.imul(one, stride))
             self.base = b.pointer(b.buffer(matrix.slot), index, memory_type(matrix.scalar))

@@ -42,6 +42,7 @@ class Matrix:
     batch_strides: tuple[int, ...] = ()
     scalar: str = "float"
     load: Load | None = None
+    origin: int | None = None  # the slot of a number (i64) that is added to ``offset``
 
     def transposed(self) -> Matrix:
         """Rows for columns."""
