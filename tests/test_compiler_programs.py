@@ -146,7 +146,8 @@ def test_an_update_takes_the_memory_that_nobody_else_holds(size):
             optimizer.zero_grad()
             w.sum().backward()
             optimizer.step()  # w.grad is still held: it may not be written over
-            memory.pool._forget()  # as when much memory was handed out
+            memory.pool.addresses.clear()  # as when much memory was handed out
+            memory.pool._lent.clear()
             momentum = optimizer.state[w]["momentum_buffer"]
             held.append({value_of(t).get().ctypes.data for t in (w, momentum)})
             assert w.grad[0].item() == 1.0
