@@ -208,8 +208,8 @@ BINARY = (
 @step(1, UNARY)
 def unary(g, name):
     x = g.any()
-    if name == "signbit":  # NaN has any sign
-        x = x.nan_to_num()
+    if name == "signbit":  # NaN has any sign; that of a sum's zero depends on what it begins with
+        x = x.nan_to_num().masked_fill(x == 0, 1)
     if name == "exp":
         x = x.clamp(max=4)
     if name in ("sin", "cos"):  # of large numbers they tell nothing
