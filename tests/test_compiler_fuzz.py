@@ -92,25 +92,19 @@ def test_normalising_numbers_that_are_all_equal_is_known_to_be_unsteady(seed):
     assert problem is None, (made.lines, problem)
 
 
-@pytest.mark.parametrize("seed", range(300, 310))
-def test_a_wrong_result_is_noticed(seed, monkeypatch):
+def test_a_wrong_result_is_noticed(monkeypatch):
     from suiren.compiler.program import NativeProgram
 
-    run, changed = NativeProgram.run, []
+    run = NativeProgram.run
 
     def wrong(self, *arguments):
         found, interrupt = run(self, *arguments)
-        for i, array in enumerate(found):
-            if array.dtype.kind == "f" and array.size > 3 and np.isfinite(array).all():
-                if np.ptp(array) > 1e-3:  # others may be rounding errors only
-                    found[i] = array * array.dtype.type(1.5)
-                    changed.append(array)
-        return found, interrupt
+        return [x if x is None else x * x.dtype.type(1.01) for x in found], interrupt
 
     monkeypatch.setattr(NativeProgram, "run", wrong)
-    try:
-        with compiling():  # which computes, at its end, what nobody has looked at
-            _, problem = attempt(seed)
-    except AssertionError as error:
-        problem = error
-    assert ("compiled and interpreted differ" in str(problem)) == bool(changed)
+    x = suiren.linspace(-2, 2, 60).reshape(6, 10)
+    x.tolist()
+    for result in (lambda: (x * 2 + 1).tanh(), lambda: x.softmax(1).var(0), lambda: x @ x.t()):
+        with pytest.raises(AssertionError, match="compiled and interpreted differ"):
+            with compiling():
+                result().tolist()

@@ -100,6 +100,43 @@ def test_elements_are_taken_from_computed_arrays():
     assert not host_operators(made)
 
 
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 2])
+def test_adding_by_an_index_that_is_smaller_elsewhere_too(dim, count):
+    shape = [1, 2, 3]
+    shape[dim] = count
+    random = np.random.default_rng(dim)
+    places = suiren.tensor(random.integers(0, 2, shape))
+    x = suiren.tensor(random.normal(size=(2, 3, 4)), requires_grad=True)
+    with compiling() as made:
+        x.gather(dim, places).square().sum().backward()
+        x.grad.tolist()
+        x.detach().scatter_add(dim, places, suiren.ones(2, 3, 4, dtype=suiren.float64)).tolist()
+        x.detach().scatter(dim, places * 0, 5.0).tolist()
+    assert not host_operators(made)
+    expected = np.zeros((2, 3, 4))
+    for at in np.ndindex(*shape):
+        to = list(at)
+        to[dim] = places[at].item()
+        expected[tuple(to)] += 2 * x.detach().numpy()[tuple(to)]
+    assert np.allclose(x.grad.numpy(), expected)
+
+
+def test_what_is_stored_later_is_not_read_before():
+    # the class numbers' reshape came to be stored in a loop that needed what was made of it
+    scores = values(2, 6, 11).requires_grad_()
+    classes = suiren.tensor([[7, 7, 3, 2, 3, 0], [0, 0, 1, 8, 3, 10]])
+    with compiling() as made:
+        for _ in range(2):
+            scores.grad = None
+            loss = suiren.nn.functional.cross_entropy(
+                scores[:, :-1].reshape(-1, 11), classes[:, 1:].reshape(-1), ignore_index=3
+            )
+            loss.backward()
+            loss.item()
+    assert made
+
+
 def test_reshapes_that_no_index_arithmetic_follows():
     x = values(18, 64)
     with compiling() as made:

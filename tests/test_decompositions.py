@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import expressions  # noqa: E402 (sibling files, not a package)
 import graph_samples  # noqa: E402
 import material  # noqa: E402
+from compiling import compiling, needs_compiler  # noqa: E402
 from graph_watch import Watch  # noqa: E402
 
 import suiren  # noqa: E402
@@ -52,6 +53,15 @@ def test_lowered_as_evaluated(part, monkeypatch):
         CORPUS[part]()
     assert not watch.disagreements, watch.report()
     assert len(watch.native) > 10
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", ["training", "samples"])
+def test_compiled_as_interpreted(part):
+    with compiling() as made:
+        CORPUS[part]()
+    assert len(made) > 10
 
 
 if __name__ == "__main__":

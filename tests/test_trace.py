@@ -215,6 +215,23 @@ def test_an_error_in_one_operation_leaves_the_others():
         dependent.tolist()
 
 
+def test_values_whose_program_could_not_be_run_say_so(monkeypatch):
+    recorder = sys.modules["suiren.trace.recorder"]
+
+    def broken(*arguments, **options):
+        raise MemoryError
+
+    x = torch.ones(3) + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "run_program", broken)
+        with pytest.raises(MemoryError):
+            x.tolist()
+    for look in (lambda: x.tolist(), lambda: (torch.ones(3) * x).sum().item()):
+        with pytest.raises(RuntimeError, match="failed earlier"):
+            look()
+    assert (torch.ones(3) + 2).tolist() == [3.0] * 3
+
+
 def test_an_interrupt_completes_what_was_asked_for():
     @operator(name="interrupted_test_operator", where=())
     class interrupted:

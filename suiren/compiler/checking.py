@@ -100,7 +100,7 @@ def _is_unsteady(
                 return True
             moved = max(moved, float(np.max(off, initial=0, where=np.isfinite(off))))
         off = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-        return float(np.max(off, initial=0, where=np.isfinite(off))) <= 30 * moved
+        return float(np.max(off, initial=0, where=np.isfinite(off))) <= 100 * moved
 
 
 class _Noisy(Interpretation):

@@ -370,6 +370,10 @@ class Fusion:
             group.roots.append(root)
             try:
                 self._walk_all(group)
+                # what was stored meanwhile is read from there by the group's other roots too
+                others |= {self.group_of[x] for x in group.reads if x in self.group_of} - {group}
+                if any(self._depends(other, group) for other in others):
+                    raise Misfit("it reads something that comes after the group")
             except BaseException:
                 group.roots.pop()
                 raise
@@ -499,6 +503,10 @@ class Fusion:
 
         for group in sorted(self.groups, key=lambda g: max(r.index for r in g.roots)):
             visit(group)
+        place = {group: number for number, group in enumerate(found)}
+        for group in found:
+            if any(place[before] >= place[group] for before in group.before):
+                raise AssertionError(f"{group} waits for a group that waits for it")
         return found
 
 

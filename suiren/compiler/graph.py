@@ -554,6 +554,10 @@ class Graph:
         if not values.numel:
             return base
         base, index, values = map(self._stored, (base, index, values))
+        sizes = [list(x.shape) for x in (base, index, values)]
+        bound, count, _ = [x.pop(dim) for x in sizes]
+        if sizes != [sizes[0]] * 3 or values.shape[dim] != count or not bound:
+            raise ValueError(f"scatter_along of {index} and {values} into {base} at {dim}")
         return self.make("scatter_along", (base, index, values), (how, dim), base.shape, base.dtype)
 
     def scan(self, kind: str, x: Node, dim: int) -> Node:

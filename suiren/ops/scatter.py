@@ -119,7 +119,10 @@ def _lowered_scatter(g, how, input, index, src, dim):
         return input
     target, places = with_a_dimension(input), with_a_dimension(index).cast(dtypes.int64)
     values = corner(g, with_a_dimension(src), places.shape)
-    return g.scatter_along(how, target, places, values, dim).reshape(*input.shape)
+    reached = list(places.shape)  # a smaller index leaves the rest as it is
+    reached[dim] = target.shape[dim]
+    part = g.scatter_along(how, corner(g, target, reached), places, values, dim)
+    return put_corner(g, target, part).reshape(*input.shape)
 
 
 # --------------------------------------------------------------------------

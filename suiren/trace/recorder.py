@@ -244,7 +244,12 @@ class Trace:
                 return
             key = (tuple(entries), tuple(key_of_inputs), wanted)
             del results
-            buffers, error = run_program(key, inputs, own=urgent)
+            try:
+                buffers, error = run_program(key, inputs, own=urgent)
+            except BaseException:
+                for value in held:  # or their slots would be taken for those of the next entries
+                    value.trace = None
+                raise
             for value, buffer in zip(held, buffers, strict=True):
                 value.buffer = buffer
                 value.trace = None
