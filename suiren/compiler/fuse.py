@@ -372,7 +372,7 @@ class Fusion:
                 self._walk_all(group)
                 # what was stored meanwhile is read from there by the group's other roots too
                 others |= {self.group_of[x] for x in group.reads if x in self.group_of} - {group}
-                if any(self._depends(other, group) for other in others):
+                if any(other.above & group.bit for other in others):
                     raise Misfit("it reads something that comes after the group")
             except BaseException:
                 group.roots.pop()
