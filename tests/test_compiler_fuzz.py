@@ -104,7 +104,10 @@ def test_a_wrong_result_is_noticed(monkeypatch):
     monkeypatch.setattr(NativeProgram, "run", wrong)
     x = suiren.linspace(-2, 2, 60).reshape(6, 10)
     x.tolist()
-    for result in (lambda: (x * 2 + 1).tanh(), lambda: (x * x).softmax(1).std(0), lambda: x @ x.t()):
+    functions = [
+        lambda: (x * 2 + 1).tanh(), lambda: (x * x).softmax(1).std(0), lambda: x @ x.t()
+    ]  # fmt: skip
+    for function in functions:
         with pytest.raises(AssertionError, match="compiled and interpreted differ"):
             with compiling():
-                result().tolist()
+                function().tolist()
