@@ -41,6 +41,8 @@ NAMED = {
     "stride 2": dict(channels=32, results=32, groups=32, size=(14, 13), stride=(2, 2),
                      padding=(1, 1)),
     "a long line": dict(channels=16, results=16, groups=16, size=(4, 700), padding=(1, 1)),
+    "a long line, stride 2": dict(channels=16, results=16, groups=16, size=(4, 601), stride=(1, 2),
+                                  padding=(1, 1), images=1),
     "many channels": dict(channels=333, results=333, groups=333, size=(4, 60), padding=(1, 1)),
     "a large kernel": dict(channels=8, results=8, groups=8, size=(30, 30), kernel=(31, 31),
                            padding=(15, 15)),

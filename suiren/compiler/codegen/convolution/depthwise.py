@@ -189,7 +189,8 @@ class _Depthwise:
         self.channels = Channels(
             b, self.results, self.spread, self.planes, self.scalar, self.lanes
         )
-        wide = min(LINE, max(axis.count for axis in self.columns))
+        self.wide = self.node.shape[2]
+        wide = min(LINE, self.wide)
         room = AREA // (wide * self.lanes * self.node.dtype.itemsize)
         self.chunk = max(1, min(self.vectors, room))  # vectors of channels in the area
         self.area = b.stack(self.scalar, wide * self.chunk * self.lanes)
@@ -224,30 +225,47 @@ class _Depthwise:
         above = b.imul(image, axis.size)
         with b.loop(begin, end, self.chunk) as first:
             last = b.imin(b.iadd(first, self.chunk), end) if self.vectors > self.chunk else end
-            for columns in self.columns:
-                line = _Line(self, axis, columns, (start, low, high), above)
-                for left, count, ranges in _segments(columns):
-                    with _several(b, count, LINE) as (moved, some):
-                        with b.loop(first, last) as j:
-                            line.enter(j, b.isub(j, first))
-                            for run in ranges:
-                                own = some if len(ranges) == 1 else run.count
-                                line.sums(run, moved, own, run.first - left)
-                        self._finish(line, image, place, b.iadd(moved, left), some, first, last)
+            lines = [_Line(self, axis, own, (start, low, high), above) for own in self.columns]
+            if self.wide <= LINE:
+                self._whole(lines, image, place, first, last)
+            else:
+                self._pieces(lines, image, place, first, last)
+
+    def _whole(self, lines: list[_Line], image: Int, row: Int, first: Int, last: Int) -> None:
+        """A row that is finished together, whatever phases its columns have."""
+        with self.b.loop(first, last) as j:
+            for line in lines:
+                line.enter(j, self.b.isub(j, first))
+                for run in runs(line.columns):
+                    line.sums(run, 0, run.count, run.first)
+        self._finish((0, 1, self.wide), image, row, first, last)
+
+    def _pieces(self, lines: list[_Line], image: Int, row: Int, first: Int, last: Int) -> None:
+        """A long row: some places after others, one phase after the other."""
+        b = self.b
+        for line in lines:
+            columns, line.apart = line.columns, (0, 1)
+            for run in runs(columns):
+                with _several(b, run.count, LINE) as (moved, some):
+                    with b.loop(first, last) as j:
+                        line.enter(j, b.isub(j, first))
+                        line.sums(run, moved, some, 0)
+                    left = b.imul(b.iadd(moved, run.first), columns.step)
+                    places = (b.iadd(left, columns.first), columns.step, some)
+                    self._finish(places, image, row, first, last)
 
     def _finish(
-        self, line: _Line, image: Int, row: Int, left: Int, count: Int, first: Int, last: Int
+        self, places: tuple[Int, int, Int], image: Int, row: Int, first: Int, last: Int
     ) -> None:
-        """Hands the sums of places of a row to the epilogue."""
-        b, lanes, columns = self.b, self.lanes, line.columns
+        """Hands sums to the epilogue: (the first place of the row, the step, how many)."""
+        b, lanes, size = self.b, self.lanes, self.node.dtype.itemsize
+        left, step, count = places
         with b.loop(0, count) as i:
-            place = b.iadd(b.imul(b.iadd(left, i), columns.step), columns.first)
+            place = b.iadd(left, b.imul(i, step))
             with b.loop(first, last) as j:
                 at = b.iadd(b.imul(i, self.chunk), b.isub(j, first))
                 pointer = b.pointer(self.area, b.imul(at, lanes), self.scalar)
-                value = b.load(
-                    pointer, vector(self.scalar, lanes), self.node.dtype.itemsize * lanes
-                )
+                value = b.load(pointer, vector(self.scalar, lanes), size * lanes)
                 finish_channels(
                     b, self.target, self.epilogue.finish, self.results, lanes, value,
                     (image, row), place, b.imul(j, lanes),
@@ -263,6 +281,7 @@ class _Line:
         self.kernel, self.rows, self.columns = kernel, rows, columns
         self.start, self.low, self.high = taps
         self.above = above
+        self.apart = (columns.first, columns.step)  # places of the area: the first, and the step
         self.pixel = kernel.channels.count
         self.number: Int = 0
         self.weight = kernel.weight
@@ -334,7 +353,9 @@ class _Line:
                 for total, value in zip(sums, values, strict=True):
                     total.set(value)
         for i, total in enumerate(sums):
-            number = b.iadd(b.imul(b.iadd(at, i), kernel.chunk), self.number)
+            first, step = self.apart
+            number = b.iadd(b.imul(b.iadd(at, i), step), first)
+            number = b.iadd(b.imul(number, kernel.chunk), self.number)
             place = b.pointer(kernel.area, b.imul(number, lanes), scalar)
             b.store(total.get(), place, kernel.node.dtype.itemsize * lanes)
 
@@ -371,14 +392,6 @@ def meetings(
         for t in range(low, high):
             found.setdefault(axis.stride * i + axis.tap_step * t, []).append((i, t))
     return sorted(found.items())
-
-
-def _segments(axis: Axis) -> list[tuple[int, int, list[Run]]]:
-    """(first, count, runs) of what is finished together: all of a line, or run by run."""
-    ranges = runs(axis)
-    if axis.count <= LINE:
-        return [(0, axis.count, ranges)]
-    return [(run.first, run.count, [run]) for run in ranges]
 
 
 @contextmanager
