@@ -328,6 +328,12 @@ class Emitter:
         self.declared[name] = f"declare void @{name}(ptr, i32 immarg, i32 immarg, i32 immarg)"
         self.line(f"call void @{name}({pointer}, i32 0, i32 3, i32 1)")
 
+    def fetch(self, pointer: Operand) -> None:
+        """Asks for a line of memory that will be written to; it may lie outside of an array."""
+        name = "llvm.prefetch.p0"
+        self.declared[name] = f"declare void @{name}(ptr, i32, i32, i32)"
+        self.line(f"call void @{name}({pointer}, i32 1, i32 3, i32 1)")
+
     def masked_load(self, pointer: Operand, type: str, mask: Operand, other: Any = 0) -> Operand:
         """Loads the lanes whose mask is set; ``other`` in the rest."""
         align = max(1, bits(type) // 8)

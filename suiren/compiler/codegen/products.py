@@ -74,7 +74,7 @@ def _written(
     product: matmul.Product, target: Target, epilogue: Epilogue, keys: list[Any], slot: Any
 ) -> list[Kernel]:
     node = epilogue.group.product
-    plan = matmul.plan(product, target, epilogue.finish, len(keys))
+    plan = matmul.plan(product, target, epilogue.finish, len(keys), fetch=epilogue.fetch)
     scratch = tuple((("scratch", node, number), size) for number, size in plan.scratch)
     for key, _ in scratch:
         slot(key)
@@ -160,6 +160,22 @@ class Epilogue:
             stores.append((found, root.node.dtype, key, root.place))
         for what in stores:  # when all is read: a result may take the memory of an input
             writer.store(*what)
+
+    def fetch(self, b: Emitter, row: Int, column: Int) -> None:
+        """Asks for the memory that a vector of results is going to be written to."""
+        resolver, group = self.resolver, self.group
+        sizes = resolver.sizes
+        writer = Writer(b, sizes, len(sizes) - 1, 1)
+        writer.slot = self.slot  # type: ignore[method-assign]
+        writer.origin = lambda at: self._origin(b, at)
+        writer.variables[:] = [*[0] * (len(sizes) - 2), row, column]
+        writer.enter_row()
+        writer.enter_place(column, None)
+        for root in resolver.roots:
+            if root.node in group.stores and root.place.coefficient(len(sizes) - 1) == 1:
+                base = writer.buffer(buffer_of(group, root.node))
+                scalar = arithmetic.STORED[root.node.dtype]
+                b.fetch(b.pointer(base, writer.offset(root.place), scalar))
 
     def _origin(self, b: Emitter, const: int) -> Int:
         table = self.origins.get(const)

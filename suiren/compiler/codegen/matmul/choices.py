@@ -19,6 +19,9 @@ SMALL = 500_000
 # A task should be at least this much, and a product have at most so many tasks by default.
 TASK = 1_000_000
 MANY = 64
+# Results of so many bytes are not in the second cache when they are written: a tile's memory is
+# asked for before the tile is computed (2 to 3 % of a product of 1024x256x1024).
+FETCHED = 2 << 20
 # What a task may pack on its stack.
 STACK = 256 * 1024
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from suiren.compiler.codegen.emitter import Emitter, vector
 from suiren.compiler.codegen.matmul import dots, pack, pairs, streams
 from suiren.compiler.codegen.matmul.choices import (
+    FETCHED,
     MANY,
     a_packing,
     b_packing,
@@ -33,6 +34,7 @@ from suiren.compiler.codegen.matmul.choices import (
 from suiren.compiler.codegen.matmul.operands import Reader
 from suiren.compiler.codegen.matmul.product import (
     SIZES,
+    Fetch,
     Finish,
     Part,
     Plan,
@@ -57,25 +59,30 @@ from suiren.compiler.target import Target
 
 
 def plan(
-    product: Product, target: Target, finish: Finish, scratch_slot: int, short: bool = False
-) -> Plan:
+    product: Product, target: Target, finish: Finish, scratch_slot: int, short: bool = False,
+    fetch: Fetch | None = None,
+) -> Plan:  # fmt: skip
     """The kernels that compute a product and hand its rows, vector by vector, to ``finish``.
 
     ``short``: finish writes but a few instructions, so that it may be written many times.
+    ``fetch`` asks for the memory that it will write to, of a product without batches.
     """
     if not (product.m and product.n and product.batches):
         return Plan((), ())
     if not (product.a.load or product.b.load):
         finish = without_ones(finish, product.batch)
     product, finish = folded(normal(product), finish)
-    return _Planner(target, scratch_slot, short).plan(normal(product), finish)
+    large = product.m * product.n * SIZES[product.compute] >= FETCHED and product.batches == 1
+    planner = _Planner(target, scratch_slot, short, fetch if large else None)
+    return planner.plan(normal(product), finish)
 
 
 class _Planner:
     """Collects parts and scratch buffers."""
 
-    def __init__(self, target: Target, slot: int, short: bool):
+    def __init__(self, target: Target, slot: int, short: bool, fetch: Fetch | None):
         self.short = short
+        self.fetch = fetch
         self.target = target
         self.slot = slot
         self.parts: list[Part] = []
@@ -202,6 +209,7 @@ class _Planner:
             barrier = True
         b = Emitter(self.target.function_attributes)
         writer = Writer(b, product, tile, finish, flipped, self.short, self.target)
+        writer.fetch = None if flipped else self.fetch
         writer.write(grid, a_pack == "local", b_pack == "local", rows, panels)
         m, n = (product.n, product.m) if flipped else (product.m, product.n)
         k = 2 * product.k if product.pairs else product.k

@@ -19,6 +19,8 @@ SIZES = {"half": 2, "bfloat": 2, "float": 4, "double": 8, "i8": 1, "i16": 2, "i3
 Load: TypeAlias = Callable[[Emitter, tuple[Int, ...], Int, Int, int, Operand | None], Operand]
 # finish(b, value, batch, row, column, mask)
 Finish: TypeAlias = Callable[[Emitter, Operand, tuple[Int, ...], Int, Int, Operand | None], None]
+# fetch(b, row, column): asks for the memory of a vector of the result
+Fetch: TypeAlias = Callable[[Emitter, Int, Int], None]
 
 
 @dataclass(frozen=True)

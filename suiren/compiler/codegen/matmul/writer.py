@@ -10,7 +10,7 @@ from suiren.compiler.codegen.matmul import pack
 from suiren.compiler.codegen.matmul.choices import Grid
 from suiren.compiler.codegen.matmul.microkernel import multiply
 from suiren.compiler.codegen.matmul.operands import Reader, positive_left, transposed
-from suiren.compiler.codegen.matmul.product import SIZES, Finish, Product
+from suiren.compiler.codegen.matmul.product import SIZES, Fetch, Finish, Product
 from suiren.compiler.codegen.matmul.tasks import dot, index_of, once, share, unravelled
 from suiren.compiler.codegen.matmul.tiles import Tile, parts, rounded
 from suiren.compiler.target import Target
@@ -40,6 +40,7 @@ class Writer:
         # Written out for each row of the tile, or once in a loop over rows laid down on the stack.
         self.unrolled = short and not flipped and product.k <= 512
         self.target = target
+        self.fetch: Fetch | None = None
         self.short_rows = product.m % tile.rows != 0
         self.ragged = product.n % tile.columns != 0
 
@@ -111,6 +112,11 @@ class Writer:
                     else:
                         at_a = a.address(row, 0)
                         a_strides = (product.a.row_stride, product.a.column_stride)
+                    if self.fetch is not None:
+                        for r in range(tile.rows):
+                            for v in range(tile.vectors):
+                                at = b.iadd(column, v * tile.lanes)
+                                self.fetch(b, b.iadd(row, r), at)
                     sums = multiply(
                         b, tile, k, compute, element, at_a, a_strides, at_b, stride, masks,
                         local_b or panels is not None, self.target.fma,
