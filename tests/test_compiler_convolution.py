@@ -328,3 +328,18 @@ def test_the_number_of_threads_does_not_matter():
     finally:
         suiren.set_num_threads(before)
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("name", ["4x4, stride 2", "4x4, stride 2, to few", "several images"])
+def test_the_number_of_threads_does_not_matter_with_squares(name):
+    before = suiren.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            suiren.set_num_threads(threads)
+            with compiling():
+                found.append(convolved(suiren, completed(NAMED[name])))
+    finally:
+        suiren.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
