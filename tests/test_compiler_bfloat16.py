@@ -163,6 +163,25 @@ NAMED = {
     "squares": (
         completed(channels=32, results=48, size=(14, 13), images=3), "winograd correlate_squares"
     ),
+    "squares, stride 2": (
+        completed(channels=32, results=48, size=(14, 18), kernel=(4, 4), stride=(2, 2), images=3),
+        "winograd correlate_squares",
+    ),
+    "squares, transposed": (
+        completed(channels=32, results=16, size=(9, 8), kernel=(4, 4), stride=(2, 2), images=5,
+                  transposed=True), "winograd correlate_squares",
+    ),
+    "few channels, transposed": (
+        completed(channels=32, results=3, size=(9, 8), kernel=(4, 4), stride=(2, 2), images=4,
+                  transposed=True), "convolve correlate",
+    ),
+    "groups": (
+        completed(channels=36, results=32, size=(9, 8), groups=4, images=4), "convolve correlate"
+    ),
+    "gaps": (
+        completed(channels=5, results=20, size=(12, 12), dilation=(2, 2), images=3),
+        "convolve correlate",
+    ),
     "stride 2": (
         completed(channels=32, results=48, size=(14, 13), stride=(2, 2), images=5),
         "convolve correlate",

@@ -26,7 +26,8 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from suiren import dtypes
-from suiren.compiler.graph import Graph, Node, as_narrow
+from suiren.compiler import narrow
+from suiren.compiler.graph import Graph, Node
 from suiren.compiler.images import fitted, interleaved, shifted, spread
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
@@ -230,9 +231,9 @@ def _packed(g: Graph, w: Node, groups: int, block: Block) -> Node:
 
 def _by_pairs(a: Node, b: Node, target: Target) -> tuple[Node, Node]:
     """Operands as kernels want them: of bfloat16 where they multiply pairs, else widened."""
-    narrow = as_narrow(a, b)
-    if target.bfloat16_pairs and narrow[0].dtype is dtypes.bfloat16:
-        return narrow
+    found = narrow.operands(a, b)
+    if target.bfloat16_pairs and found[0].dtype is dtypes.bfloat16:
+        return found
     return a, b
 
 

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from suiren import dtypes
+from suiren.compiler import narrow
 from suiren.dtypes import dtype
 
 # name -> number of operands; the result has the operands' type, or is a truth value
@@ -386,11 +387,7 @@ class Graph:
             return self.constant(constant_of(x), kind)
         if x.op == "expand" and x.inputs[0].numel < x.numel:
             return self.expand(self.cast(x.inputs[0], kind), x.shape)
-        if kind.is_half and x.op in ("max", "min", "neg", "abs"):
-            narrow = [_narrowed(i, kind) for i in x.inputs]
-            if all(i is not None for i in narrow):
-                return self.make(x.op, narrow, (), x.shape, kind)
-        return self.make("cast", (x,), (), x.shape, kind)
+        return narrow.chosen(x, kind) or self.make("cast", (x,), (), x.shape, kind)
 
     # ---- movement
 
@@ -591,7 +588,7 @@ class Graph:
         widened to float32 is multiplied as it is: products are computed in float32 at least.
         """
         kind = kind or a.dtype
-        a, b = as_narrow(a, b)
+        a, b = narrow.operands(a, b)
         if a.dtype is not b.dtype or a.dtype.category != dtypes.FLOATING:
             raise NotNative(f"matmul of {a.dtype.name} and {b.dtype.name}")
         batch = a.shape[:-2]
@@ -695,41 +692,6 @@ def _check_type(name: str, kind: dtype) -> None:
         known = name not in ("and", "or", "xor", "not", "shl", "shr")
     if not known:
         raise NotNative(f"{name} of {kind.name}")
-
-
-def as_narrow(a: Node, b: Node) -> tuple[Node, Node]:
-    """Two operands of a product without the casts that widen both from one half type."""
-    narrow = [_unwidened(x) for x in (a, b)]
-    if narrow[0] is None or narrow[1] is None or narrow[0].dtype is not narrow[1].dtype:
-        return a, b
-    return narrow[0], narrow[1]
-
-
-def _unwidened(x: Node) -> Node | None:
-    """The array of a half type that x is in float32, moved as x is; None if there is none."""
-    if x.dtype is not dtypes.float32:
-        return None
-    if x.op == "cast":
-        return x.inputs[0] if x.inputs[0].dtype.is_half else None
-    if x.op not in ("reshape", "permute", "expand", "slice"):
-        return None
-    inner = _unwidened(x.inputs[0])
-    if inner is None:
-        return None
-    return x.graph.make(x.op, (inner,), x.attributes, x.shape, inner.dtype)
-
-
-def _narrowed(x: Node, kind: dtype) -> Any:
-    """x, a float32, in a half type that holds it exactly; None if that is not known."""
-    found = _unwidened(x)
-    if found is not None:
-        return found if found.dtype is kind else None
-    inner = base_of(x.inputs[0]) if x.op == "expand" else x
-    if inner.op != "constant":
-        return None
-    value = constant_of(inner)
-    half = x.graph.constant(value, kind)
-    return x.graph.full(x.shape, value, kind) if constant_of(half) == value else None
 
 
 def base_of(x: Node) -> Node:
