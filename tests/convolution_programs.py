@@ -116,6 +116,9 @@ def _transposed(rng: random.Random, case: Case) -> None:
     case["size"] = tuple([rng.randint(1, most) for _ in case["size"]])
     steps = zip(case["stride"], case["dilation"], strict=True)
     case["more"] = tuple([rng.randint(0, max(pair) - 1) for pair in steps])
+    # PyTorch takes a result without places in some of its ways and refuses it in others
+    numbers = zip(case["size"], case["stride"], _spans(case), case["padding"], strict=True)
+    case["padding"] = tuple([p if (n - 1) * s + span >= 2 * p else 0 for n, s, span, p in numbers])
 
 
 def _apply_transposed(torch: Any, case: Case, x: Any, own: Callable) -> Any:

@@ -35,3 +35,10 @@ def test_a_program_is_compiled_the_same_way_each_time():
         texts = [step.kernel.text for m in made for step in m.plan.steps if step.kernel]
         found.add("".join(texts))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("seed", [3617])
+def test_what_is_stored_later_is_not_read_before(seed):
+    """A group that was walked again read an array that a later kernel writes."""
+    pytest.importorskip("torch")
+    assert programs.problems(programs.some_case(seed), threads=False) == []
