@@ -137,6 +137,20 @@ def test_what_is_stored_later_is_not_read_before():
     assert made
 
 
+def test_equal_programs_have_equal_tables():
+    # nothing may depend on where the compiler's own objects happen to lie
+    from suiren.compiler.binding import Compilation
+
+    scores = values(2, 3, 40, 16).requires_grad_()
+    with compiling() as made:
+        functional = suiren.nn.functional
+        functional.scaled_dot_product_attention(scores, scores, scores).sum().backward()
+    largest = max(made, key=lambda native: len(native.key[0]))
+    held = [Compilation(*largest.key) for _ in range(20)]
+    tables = {one.image(list(range(len(one.texts())))).dump() for one in held}
+    assert len(tables) == 1
+
+
 def test_reshapes_that_no_index_arithmetic_follows():
     x = values(18, 64)
     with compiling() as made:

@@ -85,8 +85,8 @@ class Plan:
             }  # fmt: skip
             step.barrier = number > 0 and kernel.barrier
             self.steps.append(step)
-            for key in step.writes:
-                if isinstance(key, Node) and key not in self.outputs:
+            for key in kernel.keys:  # in an order that does not depend on addresses
+                if key in step.writes and isinstance(key, Node) and key not in self.outputs:
                     self.sizes[key] = key.nbytes
 
     # ---- memory
