@@ -42,7 +42,9 @@ class Generator:
         self.lines: list[str] = []
         self.special = self.random.random() < 0.1  # NaN, infinities and signed zeros among values
         self.large = self.random.random() < 0.15
-        self.step_count = self.random.randint(5, 50) if steps is None else steps
+        # a step is three operators or so, gradients included
+        most = 50 if self.random.random() < 0.2 else 16
+        self.step_count = self.random.randint(4, most) if steps is None else steps
         self.without = without
 
     # ---- choices
