@@ -253,6 +253,8 @@ def binary(g, name):
     y = partner(g, x)
     if g.random.random() < 0.3 and isinstance(y, suiren.Tensor):
         x, y = y, x
+    if name == "atan2":  # the sign of a sum's zero depends on what it begins with
+        x = x.masked_fill(x == 0, 1)
     if name in ("floor_divide", "fmod", "remainder"):  # of integers by zero: an error
         y = suiren.where(y == 0, 1, y) if isinstance(y, suiren.Tensor) else y or 1
     return getattr(suiren, name)(x, y)
