@@ -411,3 +411,19 @@ def test_a_zero_keeps_its_sign_where_pytorch_s_does(compiled):
         for function in functions:
             assert np.signbit(function(x).numpy()).all(), function
             assert not np.signbit(function(-x).numpy()).any(), function
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_bound_of_zero_keeps_its_sign(compiled, zero):
+    # -0. became 0.
+    x = suiren.tensor([-2.0, 2.0] * 5)
+    with compiling() if compiled else contextlib.nullcontext():
+        for found, at in (
+            (x.clamp(min=zero), 0), (x.clamp(max=zero), 1),
+            (x.clamp(zero, 1.0), 0), (x.clamp(-1.0, zero), 1),
+            (suiren.nn.functional.hardtanh(x, zero, 1.0), 0),
+        ):  # fmt: skip
+            values = found.numpy()[at::2]
+            assert (values == 0).all()
+            assert (np.signbit(values) == np.signbit(zero)).all()

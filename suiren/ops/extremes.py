@@ -24,14 +24,14 @@ def larger(input, bound):
     ``np.maximum`` takes now one and now the other, as its vector instructions and its rest do.
     """
     if np.ndim(bound) == 0 and bound == 0:
-        return np.where(input < bound, input.dtype.type(0), input)
+        return np.where(input < bound, input.dtype.type(bound), input)
     return np.maximum(input, bound)
 
 
 def smaller(input, bound):
     """The smaller of both in NumPy, like :func:`larger`."""
     if np.ndim(bound) == 0 and bound == 0:
-        return np.where(input > bound, input.dtype.type(0), input)
+        return np.where(input > bound, input.dtype.type(bound), input)
     return np.minimum(input, bound)
 
 
