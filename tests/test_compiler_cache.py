@@ -126,14 +126,39 @@ def test_a_folder_that_everybody_may_write_to_is_not_trusted(tmp_path, caplog):
 
 
 def test_the_total_size_is_bounded_and_the_oldest_files_go(tmp_path):
-    cache = DiskCache(str(tmp_path), limit=10_000)
+    cache = DiskCache(str(tmp_path), max_bytes=10_000)
     for i in range(20):
         cache.put(f"{i:02}", bytes(1000))
         os.utime(tmp_path / f"{i:02}", (1_000_000 + i, 1_000_000 + i))
     cache.get("03")  # reading marks it as used now
     cache.shrink()
     left = sorted(os.listdir(tmp_path))
-    assert left == ["03", "14", "15", "16", "17", "18", "19"]
+    assert left == ["03", "12", "13", "14", "15", "16", "17", "18", "19"]
+
+
+def test_the_number_of_files_is_bounded_too(tmp_path, monkeypatch):
+    cache = DiskCache(str(tmp_path), max_files=6)
+    for i in range(9):
+        cache.put(f"{i:02}", b"code")
+        os.utime(tmp_path / f"{i:02}", (1_000_000 + i, 1_000_000 + i))
+    monkeypatch.setattr(disk_cache, "DROPPED_AT_ONCE", 2)
+    cache.shrink()
+    assert sorted(os.listdir(tmp_path)) == ["02", "03", "04", "05", "06", "07", "08"]
+    cache.shrink()
+    cache.shrink()
+    assert sorted(os.listdir(tmp_path)) == ["03", "04", "05", "06", "07", "08"]
+
+
+def test_a_write_looks_at_the_whole_folder_by_chance(tmp_path, monkeypatch):
+    # the first write of each process did: half a second, where the folder held many files
+    cache = DiskCache(str(tmp_path), max_files=8)
+    monkeypatch.setattr(os, "urandom", lambda n: b"\1" * n)
+    for i in range(10):
+        cache.put(f"{i:02}", b"code")
+    assert len(os.listdir(tmp_path)) == 10
+    monkeypatch.setattr(os, "urandom", lambda n: b"\0" * n)
+    cache.put("10", b"code")
+    assert len(os.listdir(tmp_path)) == 8
 
 
 def test_files_of_writers_that_died_are_cleaned_up(tmp_path):

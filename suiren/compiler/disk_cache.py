@@ -7,8 +7,8 @@ is dropped. The cache is a convenience: whatever goes wrong with it is logged on
 ignored.
 
 ``SUIREN_CACHE_DIR`` names the folder (default: the platform's folder for caches) and
-``SUIREN_CACHE=0`` switches the cache off. The total size is bounded; the files that were used least
-recently go first.
+``SUIREN_CACHE=0`` switches the cache off. The number of files and their total size are bounded; the
+files that were used least recently go first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ import time
 
 MAGIC = b"suiren cached 2\n"
 MAX_BYTES = 256 * 1024 * 1024
-# The folder's size is added up at the first write and then after this many.
-WRITES_BETWEEN_CHECKS = 256
+# Small kernels fill a folder with files, and adding up what it holds takes about 6 us a file.
+MAX_FILES = 16384
+# Some file systems take milliseconds to drop one. Between two looks comes a quarter of this.
+DROPPED_AT_ONCE = 1024
 # Reading a file marks it as used, but no oftener than this.
 SECONDS_BETWEEN_MARKS = 3600
 
@@ -66,12 +68,12 @@ class DiskCache:
     (b'code', None)
     """
 
-    def __init__(self, folder: str | None, limit: int = MAX_BYTES):
+    def __init__(self, folder: str | None, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES):
         self.folder = folder
-        self.limit = limit
+        self.max_bytes = max_bytes
+        self.max_files = max_files
         self.hits = 0
         self.misses = 0
-        self._writes = 0
         self._ready = False
         self._warned = False
 
@@ -109,7 +111,8 @@ class DiskCache:
         if self.folder is None or not self._usable():
             return
         path = os.path.join(self.folder, digest)
-        beside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        chance = os.urandom(5)
+        beside = f"{path}.{os.getpid()}.{chance[:4].hex()}.tmp"
         try:
             # No fsync: after a crash the checksum tells what is whole, and nothing is lost.
             with open(beside, "xb") as file:
@@ -120,14 +123,15 @@ class DiskCache:
                 os.unlink(beside)
             self._complain(error)
             return
-        if self._writes % WRITES_BETWEEN_CHECKS == 0:
+        # One write in 256, by chance: many short processes together keep the bounds, and their
+        # first writes take no time.
+        if chance[4] == 0:
             self.shrink()
-        self._writes += 1
 
     def shrink(self) -> None:
-        """Drops the files used least recently until a quarter of the limit is free, if it is over.
+        """Drops the files used least recently if there are too many, and what writers left behind.
 
-        Files that writers left behind when they were killed go too.
+        No more than ``DROPPED_AT_ONCE``: the rest goes at later looks.
         """
         if self.folder is None:
             return
@@ -142,14 +146,17 @@ class DiskCache:
             self._complain(error)
             return
         old = time.time() - SECONDS_BETWEEN_MARKS
-        total = sum(size for _, size, _ in files)
-        over = total > self.limit
+        count, total = len(files), sum(size for _, size, _ in files)
+        going = []
         for used, size, path in sorted(files):
-            left_behind = path.endswith(".tmp") and used < old
-            if left_behind or (over and total > self.limit * 3 // 4):
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-                    total -= size
+            left_behind = path.endswith(".tmp") and used < old  # its writer was killed
+            if left_behind or count > self.max_files or total > self.max_bytes:
+                going.append(path)
+                count -= 1
+                total -= size
+        for path in going[:DROPPED_AT_ONCE]:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def _usable(self) -> bool:
         """Whether the folder is there (made now if not) and may be trusted."""
