@@ -153,7 +153,7 @@ class LoopNest:
             self._row_loop(begin, end, 0)
         self._end_totals()
         name = "+".join(dict.fromkeys(r.node.op for r in self.roots))
-        first = Kernel(name, b.module(), self.tasks, list(self.writer.slots), work=self.work)
+        first = Kernel(name, b.module(), self.tasks, list(self.writer.slot), work=self.work)
         first.level = {r.node: self._level(r) for r in self.roots}
         first.read_until = self._read_until()
         parts = [first]

@@ -9,6 +9,7 @@ from suiren.compiler.codegen import arithmetic, matmul
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.loops import Kernel, buffer_of
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.codegen.templates import Templates, described, origin_of, same
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group
@@ -40,13 +41,7 @@ def kernels(group: Group, target: Target, templates: Templates | None = None) ->
     """
     node = group.product
     assert node is not None
-    keys: list[Any] = []
-
-    def slot(key: Any) -> int:
-        if key not in keys:
-            keys.append(key)
-        return keys.index(key)
-
+    slot = Slots()
     batch, a, b = product_operands(node)
     m, n = node.shape[-2:]
     product = matmul.Product(
@@ -59,36 +54,36 @@ def kernels(group: Group, target: Target, templates: Templates | None = None) ->
     for key in epilogue.prepare(target):
         slot(key)
     if templates is None:
-        return _written(product, target, epilogue, keys, slot)
-    own = [*keys, node]
+        return _written(product, target, epilogue, slot)
+    own = [*slot, node]
     form = (product, target, described(epilogue.resolver, epilogue.origins, own))
     known = templates.get(form)
     if known is None:
-        made = _written(product, target, epilogue, keys, slot)
+        made = _written(product, target, epilogue, slot)
         templates[form] = own, made
         return made
     return [same(kernel, dict(zip(known[0], own, strict=True))) for kernel in known[1]]
 
 
 def _written(
-    product: matmul.Product, target: Target, epilogue: Epilogue, keys: list[Any], slot: Any
+    product: matmul.Product, target: Target, epilogue: Epilogue, slot: Slots
 ) -> list[Kernel]:
     node = epilogue.group.product
-    plan = matmul.plan(product, target, epilogue.finish, len(keys), fetch=epilogue.fetch)
+    plan = matmul.plan(product, target, epilogue.finish, len(slot), fetch=epilogue.fetch)
     scratch = tuple((("scratch", node, number), size) for number, size in plan.scratch)
     for key, _ in scratch:
         slot(key)
     made = []
     for number, part in enumerate(plan.parts):
         made.append(
-            Kernel(part.name, part.text, part.tasks, list(keys), part.barrier, part.flops)
+            Kernel(part.name, part.text, part.tasks, list(slot), part.barrier, part.flops)
         )
         if number == 0:
             made[0].scratch = scratch
     return made
 
 
-def _matrix(x: View, slot: Any) -> matmul.Matrix:
+def _matrix(x: View, slot: Slots) -> matmul.Matrix:
     kind = _MEMORY[x.base.dtype]
     base = slot(x.base)
     if x.offset == 0 or kind == "bfloat":  # whose pairs go by what offsets are
@@ -100,7 +95,7 @@ def _matrix(x: View, slot: Any) -> matmul.Matrix:
 class Epilogue:
     """Writes what becomes of the product's elements."""
 
-    def __init__(self, group: Group, slot: Any, batch: tuple[int, ...]):
+    def __init__(self, group: Group, slot: Slots, batch: tuple[int, ...]):
         self.group = group
         self.batch_sizes = batch  # of the product's indices
         self.slot = slot
@@ -136,8 +131,7 @@ class Epilogue:
         resolver, group = self.resolver, self.group
         sizes = resolver.sizes
         width = int(value.type[1 : value.type.index(" ")]) if value.type[0] == "<" else 0
-        writer = Writer(b, sizes, len(sizes) - 1, width)
-        writer.slot = self.slot  # type: ignore[method-assign]
+        writer = Writer(b, sizes, len(sizes) - 1, width, self.slot)
         writer.origin = lambda at: self._origin(b, at)
         writer.written = frozenset([buffer_of(group, node) for node in group.stores])
         writer.term_of = {r.node: r.term for r in resolver.roots if r.node is not group.product}
@@ -165,8 +159,7 @@ class Epilogue:
         """Asks for the memory that a vector of results is going to be written to."""
         resolver, group = self.resolver, self.group
         sizes = resolver.sizes
-        writer = Writer(b, sizes, len(sizes) - 1, 1)
-        writer.slot = self.slot  # type: ignore[method-assign]
+        writer = Writer(b, sizes, len(sizes) - 1, 1, self.slot)
         writer.origin = lambda at: self._origin(b, at)
         writer.variables[:] = [*[0] * (len(sizes) - 2), row, column]
         writer.enter_row()

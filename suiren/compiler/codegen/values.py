@@ -14,6 +14,7 @@ from typing import Any
 from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.expression import Guard, Term, value_of_constant
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
 
@@ -21,12 +22,15 @@ from suiren.compiler.index import Affine
 class Writer:
     """Values of terms at the place where the loops are; see the module's text."""
 
-    def __init__(self, b: Emitter, sizes: list[int], rows: int, width: int):
+    def __init__(
+        self, b: Emitter, sizes: list[int], rows: int, width: int, slot: Slots | None = None
+    ):
         self.b = b
         self.sizes = sizes
         self.rows = rows
         self.width = width  # lanes; 0: nothing is walked inside a row, all is scalar
-        self.slots: dict[Any, int] = {}  # what the kernel reads and writes -> entry of its table
+        # what the kernel reads and writes -> entry of its table
+        self.slot = Slots() if slot is None else slot
         self.known: dict[Node, Operand] = {}  # roots at this place
         self.term_of: dict[Node, Term] = {}  # how roots that are not known are computed
         self.written: frozenset[Node] = frozenset()  # buffers that this kernel writes to
@@ -66,10 +70,6 @@ class Writer:
         self.of_place = {}
 
     # ---- buffers and offsets
-
-    def slot(self, key: Any) -> int:
-        """The entry in the kernel's table for a buffer or number."""
-        return self.slots.setdefault(key, len(self.slots))
 
     def buffer(self, key: Any) -> Operand:
         """The address of a buffer, loaded once."""

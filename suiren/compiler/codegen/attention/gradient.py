@@ -43,7 +43,7 @@ class Gradient(AttentionKernel):
 
     def _write(self, tasks: int) -> None:
         b = self.b
-        largest, factors = (b.buffer(self._slot(x)) for x in self.node.inputs[4:6])
+        largest, factors = (b.buffer(self.slot(x)) for x in self.node.inputs[4:6])
         results = [self._result(x) for x in (self.node, self.parts.get(1), self.parts.get(2))]
         with share(b, self.task, tasks, self.heads) as head:
             self._enter_head(head)

@@ -17,6 +17,7 @@ from suiren.compiler.codegen.matmul.operands import Reader, positive_left
 from suiren.compiler.codegen.matmul.product import SIZES, Matrix
 from suiren.compiler.codegen.matmul.tasks import unravelled
 from suiren.compiler.codegen.matmul.tiles import Tile, parts, rounded
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node
 from suiren.compiler.target import Target
@@ -62,7 +63,7 @@ class AttentionKernel:
         self.safe = node.attributes[-1]
         b = self.b = Emitter(target.function_attributes)
         b.fused = target.fma
-        self.keys: list[Any] = []
+        self.slot = Slots()
         self.q, self.k, self.v = (self._matrix(x) for x in self.views[:3])
         arrays = attention.arrays_of(node)
         lying = self.views[len(self.views) - len(arrays) :]
@@ -80,14 +81,9 @@ class AttentionKernel:
 
     # ---- the table of arguments
 
-    def _slot(self, key: Any) -> int:
-        if key not in self.keys:
-            self.keys.append(key)
-        return self.keys.index(key)
-
     def _matrix(self, x: Any) -> Matrix:
         scalar = arithmetic.STORED[x.base.dtype]
-        return Matrix(self._slot(x.base), x.offset, x.row, x.column, x.batch, scalar)
+        return Matrix(self.slot(x.base), x.offset, x.row, x.column, x.batch, scalar)
 
     def _number(self, node: Node, kind: Any) -> Operand:
         """The value of an expression of numbers, in a type."""
@@ -95,7 +91,7 @@ class AttentionKernel:
         if node.op == "constant":
             return arithmetic.constant(b, kind, node.attributes[1])
         if node.op == "number":
-            held = b.number(self._slot(("number", node.attributes[0])), arithmetic.HELD[node.dtype])
+            held = b.number(self.slot(("number", node.attributes[0])), arithmetic.HELD[node.dtype])
             return arithmetic.cast(b, held, node.dtype, kind)
         if node.op in ("reshape", "expand"):
             return self._number(attention.number_of(node), kind)
@@ -111,7 +107,7 @@ class AttentionKernel:
         """Where a result lies, if anybody wants it."""
         if node is None or node not in self.group.stores:
             return None
-        return self.b.buffer(self._slot(node))
+        return self.b.buffer(self.slot(node))
 
     # ---- scratch memory
 
@@ -129,7 +125,7 @@ class AttentionKernel:
         slot = None
         if wide:
             base = b.pointer(
-                b.buffer(self._slot(("scratch", self.node, 0))),
+                b.buffer(self.slot(("scratch", self.node, 0))),
                 b.imul(b.task if tasks > 1 else 0, self.scratch), "i8",
             )  # fmt: skip
             slot = ("scratch", self.node, 0)
@@ -140,7 +136,7 @@ class AttentionKernel:
         self.task: Int = b.task if tasks > 1 else 0
         self._write(tasks)
         name = f"{self.node.op}_{self.heads}x{self.L}x{self.S}x{self.E}_{self.compute}"
-        made = Kernel(name, b.module(), tasks, self.keys, True, self._flops())
+        made = Kernel(name, b.module(), tasks, list(self.slot), True, self._flops())
         if slot is not None:
             made.scratch = ((slot, self.scratch * tasks),)
         return made

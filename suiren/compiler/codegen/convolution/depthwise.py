@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen.convolution.pieces import finish_channels
@@ -29,6 +28,7 @@ from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import multiply_add, positive_left
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -174,13 +174,7 @@ class _Depthwise:
     def kernel(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
-        keys: list[Any] = []
-
-        def slot(key: Any) -> int:
-            if key not in keys:
-                keys.append(key)
-            return keys.index(key)
-
+        slot = Slots()
         x, w = (base_of(operand) for operand in self.node.inputs)
         self.epilogue = Epilogue(self.group, slot, self.node.shape[:2])
         self.image, self.weight = b.buffer(slot(x)), b.buffer(slot(w))
@@ -214,7 +208,7 @@ class _Depthwise:
                         self._row(axis, image, i, begin, end)
         taps = f"{max(a.taps for a in self.rows)}x{max(a.taps for a in self.columns)}"
         name = f"depthwise_{taps}x{self.results}"
-        return Kernel(name, b.module(), self.tasks, keys, work=self.work)
+        return Kernel(name, b.module(), self.tasks, list(slot), work=self.work)
 
     def _row(self, axis: Axis, image: Int, number: Int, begin: Int, end: Int) -> None:
         """A row of results, of all phases that lie in it."""

@@ -9,7 +9,6 @@ second kernel adds these up, in order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen.convolution.depthwise import (
@@ -24,6 +23,7 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand, Variable, vec
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import multiply_add, positive_left
 from suiren.compiler.codegen.matmul.tasks import share
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -92,12 +92,9 @@ class Sums:
     def _sums(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
-        keys: list[Any] = []
+        slot = Slots()
         grad, x = (base_of(operand) for operand in self.node.inputs)
-        for key in (grad, x, self.partial):
-            if key not in keys:
-                keys.append(key)
-        self.grad, self.image, result = (b.buffer(keys.index(k)) for k in (grad, x, self.partial))
+        self.grad, self.image, result = (b.buffer(slot(k)) for k in (grad, x, self.partial))
         lanes, type = self.lanes, vector(self.scalar, self.lanes)
         self.source = Channels(b, self.results, self.spread, 1, self.scalar, lanes)
         tasks = self.parts * self.shares
@@ -124,7 +121,7 @@ class Sums:
         name = f"depthwise_sums_{self.rows.taps}x{self.columns.taps}x{self.results}"
         size = self.parts * self.one * self.size
         return Kernel(
-            name, b.module(), tasks, keys, work=self.work, scratch=((self.partial, size),)
+            name, b.module(), tasks, list(slot), work=self.work, scratch=((self.partial, size),)
         )
 
     def _ask(self, image: Int, first: Int, last: Int) -> None:

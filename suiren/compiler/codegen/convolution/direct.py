@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen import bfloat16
@@ -18,6 +17,7 @@ from suiren.compiler.codegen.convolution.pieces import (
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.products import Epilogue
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -97,13 +97,7 @@ class _Phase:
     def kernel(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
-        keys: list[Any] = []
-
-        def slot(key: Any) -> int:
-            if key not in keys:
-                keys.append(key)
-            return keys.index(key)
-
+        slot = Slots()
         x, w = (base_of(operand) for operand in self.node.inputs)
         self.epilogue = Epilogue(self.group, slot, self.node.shape[:2])
         source, weight = b.buffer(slot(x)), b.buffer(slot(w))
@@ -139,7 +133,7 @@ class _Phase:
             self._rows(at, image, first, which, column)
         flops = 2.0 * self.images * self.rows.count * self.columns.count * taps * self.c
         name = f"convolve_{taps}x{self.c}x{self.o}"
-        return Kernel(name, b.module(), self.tasks, keys, work=flops * self.o * self.groups)
+        return Kernel(name, b.module(), self.tasks, list(slot), work=flops * self.o * self.groups)
 
     def _rows(self, weight: Operand, image: Int, first: Int, which: Int, column: Int) -> None:
         """All tiles of a band of rows, for one block of result channels."""

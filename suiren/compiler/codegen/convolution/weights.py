@@ -9,8 +9,6 @@ places, and are stored again.
 
 from __future__ import annotations
 
-from typing import Any
-
 from suiren import dtypes
 from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution import winograd_weights
@@ -27,6 +25,7 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -102,13 +101,10 @@ class _Sums:
     def kernel(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         block = self.block
-        keys: list[Any] = []
+        slot = Slots()
         grad, x = (base_of(operand) for operand in self.node.inputs)
-        for key in (grad, x, self.partial):
-            if key not in keys:
-                keys.append(key)
-        self.grad = b.buffer(keys.index(grad))
-        source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
+        self.grad = b.buffer(slot(grad))
+        source, result = b.buffer(slot(x)), b.buffer(slot(self.partial))
         self.image = Image(
             b, self.rows, self.columns, block, self.c, self.element, self.together, self.own,
             self.several, self.held,
@@ -170,7 +166,7 @@ class _Sums:
         name = f"correlate_{self.rows.taps}x{self.columns.taps}x{self.c}x{self.o}"
         size = self.parts * self.groups * self.blocks * self.one * self.size
         return Kernel(
-            name, b.module(), self.tasks, keys, work=flops * self.blocks * self.groups,
+            name, b.module(), self.tasks, list(slot), work=flops * self.blocks * self.groups,
             scratch=((self.partial, size),),
         )  # fmt: skip
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen import bfloat16
@@ -29,6 +28,7 @@ from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block, Squares
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -207,13 +207,7 @@ class _Phase:
     def kernel(self) -> Kernel:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
-        keys: list[Any] = []
-
-        def slot(key: Any) -> int:
-            if key not in keys:
-                keys.append(key)
-            return keys.index(key)
-
+        slot = Slots()
         block, scalar, squares = self.block, self.scalar, self.filter
         places = squares.places
         self.epilogue = Epilogue(self.group, slot, self.node.shape[:2])
@@ -276,7 +270,7 @@ class _Phase:
         taps = self.rows.taps * self.columns.taps
         flops = 2.0 * taps * self.images * self.height * self.width * self.c * self.o
         return Kernel(
-            f"winograd_{taps}x{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops
+            f"winograd_{taps}x{self.c}x{self.o}", b.module(), self.tasks, list(slot), work=flops
         )
 
     def _multiply(self, weight: Operand, place: Int) -> None:

@@ -28,6 +28,7 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.loops import Kernel
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
+from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block, Squares
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
@@ -89,13 +90,10 @@ class Sums:
         b = self.b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
         block, scalar, squares = self.block, self.scalar, self.filter
-        keys: list[Any] = []
+        slot = Slots()
         grad, x = (base_of(operand) for operand in self.node.inputs)
-        for key in (grad, x, self.partial):
-            if key not in keys:
-                keys.append(key)
-        self.grad = b.buffer(keys.index(grad))
-        source, result = b.buffer(keys.index(x)), b.buffer(keys.index(self.partial))
+        self.grad = b.buffer(slot(grad))
+        source, result = b.buffer(slot(x)), b.buffer(slot(self.partial))
         self.image = Image(
             b, self.rows, self.columns, block, self.c, scalar, 2 * self.together, 1,
             2 if block.pairs else 1, self.held,
@@ -157,8 +155,8 @@ class Sums:
         flops = 2.0 * taps * self.all * self.height * self.width * self.c * self.o
         size = self.parts * self.blocks * self.one * self.size
         return Kernel(
-            f"correlate_squares_{taps}x{self.c}x{self.o}", b.module(), self.tasks, keys, work=flops,
-            scratch=((self.partial, size),),
+            f"correlate_squares_{taps}x{self.c}x{self.o}", b.module(), self.tasks, list(slot),
+            work=flops, scratch=((self.partial, size),),
         )  # fmt: skip
 
     def _mask(self, column: Int, v: int) -> Operand | None:
