@@ -24,17 +24,8 @@ from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.graph import Graph, Node, base_of, constant_of, is_uniform
-from suiren.compiler.index import (
-    ZERO,
-    Affine,
-    NotAffine,
-    TooCoarse,
-    ravel,
-    split,
-    through,
-    unravel,
-)
-from suiren.compiler.operands import Operand, reachable, users_of
+from suiren.compiler.index import Affine, NotAffine, TooCoarse, ravel, unravel
+from suiren.compiler.operands import Operand, Variables, element, reachable, users_of
 
 KERNELS = frozenset(["attend", "attend_gradient"])
 LONGEST = 8192  # columns of a row of scores
@@ -527,65 +518,42 @@ def _as_they_lie(
     sizes: list[int], batch: int, wanted: list[tuple[Node, tuple[int, int]]]
 ) -> tuple[tuple[int, ...], list[Operand]]:
     direct = [True] * len(wanted)  # whether to look through movement
-    owner = list(range(len(sizes)))
+    variables = Variables(sizes)
     number = 0
     while True:
         try:
             views = []
             for number, (x, dims) in enumerate(wanted):
-                views.append(_view(x, dims, batch, sizes, owner, direct[number]))
+                views.append(_view(x, dims, batch, variables, direct[number]))
             break
         except TooCoarse as need:
-            sizes = split(sizes, need.var, need.inner)
-            owner.insert(need.var, owner[need.var])
+            variables.split(need)
         except NotAffine:
             assert direct[number], wanted[number]
             direct[number] = False
-    outer = [v for v, dim in enumerate(owner) if dim < batch]
+    outer = variables.before(batch)
     found = []
-    for number, (base, flat) in enumerate(views):
-        strides = [_stride(flat, dim, sizes, owner) for dim in wanted[number][1]]
+    for (x, dims), (base, flat) in zip(wanted, views, strict=True):
+        strides = [variables.stride(flat, dim) for dim in dims]
         if None in strides:
-            direct[number] = False
-            x, dims = wanted[number]
-            base, flat = _view(x, dims, batch, sizes, owner, False)
-            strides = [_stride(flat, dim, sizes, owner) for dim in dims]
+            base, flat = _view(x, dims, batch, variables, False)
+            strides = [variables.stride(flat, dim) for dim in dims]
         row, column = strides
         assert row is not None and column is not None
         steps = tuple([flat.coefficient(v) for v in outer])
         found.append(Operand(base, steps, row, column, flat.const))
-    return tuple([sizes[v] for v in outer]), found
+    return tuple([variables.sizes[v] for v in outer]), found
 
 
-def _view(x: Node, dims, batch: int, sizes, owner, direct: bool) -> tuple[Node, Affine]:
-    def at(dim: int) -> Affine:
-        found, step = ZERO, 1
-        for v in reversed([v for v, d in enumerate(owner) if d == dim]):
-            if sizes[v] > 1:
-                found = found + Affine(0, ((v, step),))
-            step *= sizes[v]
-        return found
-
-    own = [prod(sizes[v] for v, d in enumerate(owner) if d == dim) for dim in range(batch)]
-    head = ravel(tuple([at(dim) for dim in range(batch)]), own)
-    place = (*unravel(head, x.shape[:-2], sizes), at(dims[0]), at(dims[1]))
-    while direct and x.op in ("reshape", "permute", "expand", "slice"):
-        if x.inputs[0].op in ("constant", "number"):
-            break
-        place = through(x, place, sizes)
-        x = x.inputs[0]
-    return x, ravel(place, x.shape)
-
-
-def _stride(flat: Affine, dim: int, sizes, owner) -> int | None:
-    """The distance of neighbours along a dimension; None if it is not always the same."""
-    own = [v for v, d in enumerate(owner) if d == dim]
-    inner, step = flat.coefficient(own[-1]), sizes[own[-1]]
-    for v in reversed(own[:-1]):
-        if flat.coefficient(v) != inner * step:
-            return None
-        step *= sizes[v]
-    return inner
+def _view(
+    x: Node, dims: tuple[int, int], batch: int, variables: Variables, direct: bool
+) -> tuple[Node, Affine]:
+    """The array behind x, and which element of it these variables are at."""
+    sizes = variables.sizes
+    own = [prod(sizes[v] for v in variables.of(dim)) for dim in range(batch)]
+    head = ravel(tuple([variables.along(dim) for dim in range(batch)]), own)
+    row, column = (variables.along(dim) for dim in dims)
+    return element(x, (*unravel(head, x.shape[:-2], sizes), row, column), sizes, direct)
 
 
 __all__ = ["KERNELS", "arrays_of", "extra_inputs", "number_of", "operands", "recognise"]

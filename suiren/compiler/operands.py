@@ -54,52 +54,77 @@ def _operands(node: Node) -> tuple[tuple[int, ...], Operand, Operand]:
 
 def _strided(node: Node, a: Node, b: Node, allow: tuple[bool, bool]):
     batch = node.ndim - 2
-    # variables: those of the batch, then m, n, k; each may be split into several
-    sizes = [*node.shape, a.shape[-1]]
-    owner = list(range(len(sizes)))  # the dimension that a variable is part of
+    m, n, k = batch, batch + 1, batch + 2
+    variables = Variables([*node.shape, a.shape[-1]])
+    wanted = ((a, (m, k), allow[0]), (b, (k, n), allow[1]))
     while True:
         try:
-            m, n, k = batch, batch + 1, batch + 2
-            views = [
-                _view(x, [*range(batch), *own], sizes, owner, through_it)
-                for x, own, through_it in ((a, (m, k), allow[0]), (b, (k, n), allow[1]))
-            ]
+            views = []
+            for x, own, direct in wanted:
+                place = tuple([variables.along(dim) for dim in (*range(batch), *own)])
+                views.append(element(x, place, variables.sizes, direct))
             break
         except TooCoarse as need:
-            sizes = split(sizes, need.var, need.inner)
-            owner.insert(need.var, owner[need.var])
+            variables.split(need)
         except NotAffine:
             return None
-    outer = [v for v, dim in enumerate(owner) if dim < batch]
+    outer = variables.before(batch)
     operands = []
-    for (base, flat), dims in zip(views, ((m, k), (k, n)), strict=True):
-        strides = []
-        for dim in dims:
-            own = [v for v, d in enumerate(owner) if d == dim]
-            inner = flat.coefficient(own[-1])
-            step = sizes[own[-1]]
-            for v in reversed(own[:-1]):
-                if flat.coefficient(v) != inner * step:
-                    return None
-                step *= sizes[v]
-            strides.append(inner)
+    for (base, flat), (_, own, _) in zip(views, wanted, strict=True):
+        row, column = (variables.stride(flat, dim) for dim in own)
+        if row is None or column is None:
+            return None
         steps = tuple([flat.coefficient(v) for v in outer])
-        operands.append(Operand(base, steps, strides[0], strides[1], flat.const))
-    return tuple([sizes[v] for v in outer]), operands[0], operands[1]
+        operands.append(Operand(base, steps, row, column, flat.const))
+    return tuple([variables.sizes[v] for v in outer]), operands[0], operands[1]
 
 
-def _view(x: Node, dims: list[int], sizes, owner, through_it: bool) -> tuple[Node, Affine]:
-    """The array behind a chain of movement, and the number of its element at these variables."""
-    index = []
-    for dim in dims:
-        at, step = ZERO, 1
-        for v in reversed([v for v, d in enumerate(owner) if d == dim]):
-            if sizes[v] > 1:
-                at = at + Affine(0, ((v, step),))
-            step *= sizes[v]
-        index.append(at)
-    place: Index = tuple(index)
-    while through_it and x.op in ("reshape", "permute", "expand", "slice"):
+class Variables:
+    """What walks the dimensions of a product: one variable each, or several where one is split."""
+
+    def __init__(self, sizes: list[int]):
+        self.sizes = sizes
+        self.owner = list(range(len(sizes)))  # the dimension that a variable is part of
+
+    def split(self, need: TooCoarse) -> None:
+        """Makes a variable finer."""
+        self.sizes = split(self.sizes, need.var, need.inner)
+        self.owner.insert(need.var, self.owner[need.var])
+
+    def of(self, dim: int) -> list[int]:
+        """The variables of a dimension, outermost first."""
+        return [v for v, d in enumerate(self.owner) if d == dim]
+
+    def before(self, dim: int) -> list[int]:
+        """The variables of all dimensions before this one."""
+        return [v for v, d in enumerate(self.owner) if d < dim]
+
+    def along(self, dim: int) -> Affine:
+        """The index along a dimension."""
+        found, step = ZERO, 1
+        for v in reversed(self.of(dim)):
+            if self.sizes[v] > 1:
+                found = found + Affine(0, ((v, step),))
+            step *= self.sizes[v]
+        return found
+
+    def stride(self, flat: Affine, dim: int) -> int | None:
+        """The distance of neighbours along a dimension; None if it is not always the same."""
+        *outer, last = self.of(dim)
+        inner, step = flat.coefficient(last), self.sizes[last]
+        for v in reversed(outer):
+            if flat.coefficient(v) != inner * step:
+                return None
+            step *= self.sizes[v]
+        return inner
+
+
+def element(x: Node, place: Index, sizes: list[int], direct: bool) -> tuple[Node, Affine]:
+    """The array behind a chain of movement (x itself if not ``direct``), and which element of it.
+
+    ``place``: where in x.
+    """
+    while direct and x.op in ("reshape", "permute", "expand", "slice"):
         if x.inputs[0].op in ("constant", "number"):
             break
         place = through(x, place, sizes)
