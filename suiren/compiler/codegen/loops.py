@@ -17,7 +17,7 @@ from math import prod
 from typing import Any
 
 from suiren import dtypes
-from suiren.compiler.codegen import arithmetic
+from suiren.compiler.codegen import arithmetic, transposing
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, Variable, lanes, vector
 from suiren.compiler.codegen.expression import Resolver, Root, Term
 from suiren.compiler.codegen.values import Writer
@@ -33,7 +33,6 @@ MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
 BLOCK = 64  # rows added up one after the other
-TILE = 16  # rows walked together where a vector's elements lie apart
 
 
 @dataclass
@@ -77,6 +76,7 @@ class LoopNest:
         self.plain = [r for r in self.roots if r.node.op != "reduce"]
         self.width = self._width() if self.inside > 1 else 0
         self.flat = self.rows == 0 and not self.inner and self.inside > 1
+        self.squares = transposing.squares(self)
         self.work = self._work()
         self._divide()
         self.accumulators: dict[tuple[Node, int], Variable] = {}
@@ -120,6 +120,8 @@ class LoopNest:
             return
         if columns and self.kept > 1:
             units = self.kept
+        if self.squares is not None:
+            units = self.squares.units
         self.chunk = -(-units // min(wanted, units))
         self.tasks = -(-units // self.chunk)
 
@@ -145,6 +147,8 @@ class LoopNest:
         self._begin_totals()
         if self.flat:
             self._flat(begin, end)
+        elif self.squares is not None:
+            self.squares.write(begin, end)
         elif self.kept > 1 and self._columns():
             with b.loop(begin, end) as kept:
                 self._decode(kept, 0, self.resolver.kept_rows or 0)
@@ -185,6 +189,8 @@ class LoopNest:
         return found
 
     def _units(self) -> int:
+        if self.squares is not None:
+            return self.squares.units
         return self.kept if self.kept > 1 and self._columns() else self.row_count
 
     def _columns(self) -> list[Root]:
@@ -210,41 +216,10 @@ class LoopNest:
                 variables[v] = b.imod(number, self.sizes[v])
                 number = b.idiv(number, self.sizes[v])
 
-    def _is_transposing(self) -> bool:
-        """Whether vectors are gathered from lines of memory that the next rows need as well."""
-        if self.inner or self.late or not self.width or len(self.sizes) - self.rows != 1:
-            return False
-        last = len(self.sizes) - 1
-        apart = [
-            t.at.coefficient(last) for t in self.resolver.terms.values()
-            if t.op == "load" and t.inside
-        ]  # fmt: skip
-        return any(step not in (0, 1) for step in apart) and self.row_count >= TILE
-
-    def _tiled(self, begin: Int, end: Int) -> None:
-        """Tiles of some rows by one vector: what is read stays in the first-level cache."""
-        b, w, n = self.b, self.width, self.sizes[-1]
-        stores = [r for r in self.plain if r.node in self.stored]
-
-        def rows(first: Int, stop: Int, column: Int, mask: Operand | None) -> None:
-            with b.loop(first, stop) as row:
-                self._decode(row, 0, self.rows)
-                self.writer.enter_row()
-                self._row_values(0)
-                self.writer.enter_place(column, mask)
-                self._place(0, [r for r in stores if r.full], [], [], 0)
-
-        with b.loop(begin, end, TILE) as first:
-            stop = b.imin(b.iadd(first, TILE), end)
-            with b.loop(0, n // w * w, w) as column:
-                rows(first, stop, column, None)
-            if n % w:
-                rows(first, stop, n // w * w, b.tail_mask(n % w, w))
-
     def _row_loop(self, begin: Int, end: Int, first: int) -> None:
         b = self.b
-        if self._is_transposing():
-            self._tiled(begin, end)
+        if transposing.gathers(self):
+            transposing.strips(self, begin, end)
             return
         self._clear_columns()
         if not self._in_blocks():
