@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = ("startup", "recording", "python_cost", "replay", "training", "streaming", "matmul",
-         "convolution", "cnn",
+         "convolution", "cnn", "layers",
          "compile_time", "random_numbers", "memory", "same_bits")  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Int, Operand, vector
 from suiren.compiler.codegen.expression import Root, Term
 from suiren.compiler.codegen.matmul.operands import transposed
+from suiren.compiler.codegen.strided import is_near
 from suiren.compiler.index import Affine
 
 if TYPE_CHECKING:
@@ -240,11 +241,16 @@ def _across(nest: LoopNest) -> list[Term]:
         return []
     if not all(root.full for root in nest.plain if root.node in nest.stored):
         return []  # these are stored once a row
-    last = len(nest.sizes) - 1
-    return [
-        t for t in nest.resolver.terms.values()
-        if t.op == "load" and t.inside and t.at.coefficient(last) not in (0, 1)
-    ]  # fmt: skip
+    last, width = len(nest.sizes) - 1, nest.width
+
+    def is_across(term: Term) -> bool:
+        step = term.at.coefficient(last)
+        if term.op != "load" or not term.inside or step in (0, 1):
+            return False
+        near = is_near(step, arithmetic.STORED[term.dtype], width)
+        return not near or nest.sizes[-1] < width
+
+    return [t for t in nest.resolver.terms.values() if is_across(t)]
 
 
 def _stored(nest: LoopNest) -> list[Root]:

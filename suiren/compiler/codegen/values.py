@@ -15,6 +15,7 @@ from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.expression import Guard, Term, value_of_constant
 from suiren.compiler.codegen.slots import Slots
+from suiren.compiler.codegen.strided import is_near, near
 from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
 
@@ -252,6 +253,10 @@ class Writer:
         pointer = b.pointer(base, offset, scalar)
         if step == 1:
             return b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
+        if is_near(step, scalar, width):
+            found = near(b, pointer, step, scalar, width, mask)
+            if found is not None:
+                return found
         steps = b.constants(vector("i64", width), [i * step for i in range(width)])
         return b.gather(pointer, steps, scalar, mask)
 
