@@ -9,13 +9,13 @@ other people's code, are not supported. Source: PyTorch's torch.hub page.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlparse
+
+from suiren import transfers
 
 __all__ = [
     "download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url",
@@ -23,8 +23,6 @@ __all__ = [
 ]  # fmt: skip
 
 _HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
-_CHUNK = 1 << 17  # bytes that are read at a time
-_PATIENCE = 30  # seconds to wait for a server that sends nothing
 
 _dir: str | None = None
 
@@ -109,7 +107,7 @@ def download_url_to_file(
         with contextlib.suppress(OSError):
             os.rename(kept, own)  # of several processes one gets it
     try:
-        digest = _fetch(url, own, dst, progress)
+        digest = transfers.fetch(url, own, dst, progress)
         if hash_prefix and not digest.startswith(hash_prefix):
             os.unlink(own)
             raise RuntimeError(
@@ -124,87 +122,6 @@ def download_url_to_file(
             else:
                 os.unlink(own)
         raise
-
-
-def _fetch(url: str, path: str, dst: str, progress: bool) -> str:
-    """Brings `path` to its end from the URL; the hexadecimal SHA-256 of all of it."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
-
-    done = os.path.getsize(path) if os.path.exists(path) else 0
-    headers = {"User-Agent": "suiren.hub"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    try:
-        answer = urlopen(Request(url, headers=headers), timeout=_PATIENCE)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and done:  # the range starts at or past the end: all is there, or junk
-            return _digest(path)
-        raise URLError(_unreachable(url, dst, error)) from error
-    except (OSError, HTTPException) as error:
-        raise URLError(_unreachable(url, dst, error)) from error
-    with answer:
-        goes_on = bool(done) and answer.getcode() == 206
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else int(length) + (done if goes_on else 0)
-        with open(path, "ab" if goes_on else "wb") as file, _bar(dst, total, progress) as step:
-            step(done if goes_on else 0)
-            for piece in _pieces(answer, url, dst):
-                file.write(piece)
-                step(len(piece))
-        size = os.path.getsize(path)
-    if total is not None and size < total:
-        raise URLError(_unreachable(url, dst, f"the connection ended at {size} of {total} bytes"))
-    return _digest(path)
-
-
-def _pieces(answer: BinaryIO, url: str, dst: str) -> Iterator[bytes]:
-    from http.client import HTTPException
-    from urllib.error import URLError
-
-    while True:
-        try:
-            piece = answer.read(_CHUNK)
-        except (OSError, HTTPException) as error:
-            raise URLError(_unreachable(url, dst, error)) from error
-        if not piece:
-            return
-        yield piece
-
-
-def _unreachable(url: str, dst: str, why: object) -> str:
-    reason = getattr(why, "reason", None)
-    return (
-        f"cannot download {os.path.basename(dst)} from {url}: {why if reason is None else reason}."
-        " Where there is no network, fetch that file elsewhere and put it by hand at "
-        f"{os.path.abspath(dst)}"
-    )
-
-
-def _digest(path: str) -> str:
-    sha256 = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            sha256.update(piece)
-    return sha256.hexdigest()
-
-
-@contextlib.contextmanager
-def _bar(dst: str, total: int | None, progress: bool) -> Iterator[Any]:
-    """A progress bar on standard error; gives the function that moves it on by some bytes."""
-    if not progress:
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-               TransferSpeedColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(os.path.basename(dst), total=total)
-        yield lambda count: bar.update(task, advance=count)
 
 
 def _refuse(name: str) -> NoReturn:

@@ -36,7 +36,7 @@ LAYERS = [
     ["_dynamo", "distributions"],
     ["safe_unpickling"],
     ["checkpoint_parts"],
-    ["serialization"],
+    ["serialization", "transfers"],
     ["hub", "optim"],
     ["utils"],
     ["vision"],

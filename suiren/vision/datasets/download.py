@@ -2,7 +2,7 @@
 
 A file appears under its name when all of it is there and right. A download that was cut off is
 kept beside it as ".partial" and gone on with, by the next try or the next process. The transfer
-itself is `suiren.hub`'s.
+itself is `suiren.transfers`'.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from suiren import hub
+from suiren import transfers
 
 _TRIES = 3  # of one mirror, when its connection breaks
 
@@ -108,7 +108,7 @@ def _try(url: str, own: str, path: str, md5: str | None, progress: bool) -> str 
         if before and md5 is None:
             os.unlink(own)
         try:
-            hub._fetch(url, own, path, progress)
+            transfers.fetch(url, own, path, progress)
         except OSError as error:
             came = os.path.exists(own) and os.path.getsize(own) > before
             if came and number + 1 < _TRIES:
