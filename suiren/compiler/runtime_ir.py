@@ -73,7 +73,6 @@ def text(triple: str) -> str:
 
 _MODULE = """
 declare i64 @llvm.umin.i64(i64, i64)
-declare i64 @llvm.smin.i64(i64, i64)
 
 define void @kernel(ptr %args, i64 %task) #0 {
   %second = getelementptr i8, ptr %args, i64 8

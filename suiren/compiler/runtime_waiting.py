@@ -22,7 +22,8 @@ def text(triple: str) -> str:
     barrier = ("i64 %needed, i64 %run", "SPIN", "WAITING", "BARRIER_CONDITION")
     between = ("i64 %thread, i64 %seen", "IDLE_SPIN", "IDLE", "IDLE_CONDITION")
     waiting = _waiting("await", "passed", *barrier) + _waiting("idle", "called", *between)
-    module = declared + now + _WAKING + _LOOKING + waiting
+    locking = _locking("lock", "LOCK") + _locking("unlock", "UNLOCK")
+    module = declared + now + locking + _WAKING + _LOOKING + waiting
     return module.replace("call void PAUSE", f"call void {pause}")
 
 
@@ -109,26 +110,24 @@ define internal i64 @now(ptr %pool) #0 {
 }
 """
 
+def _locking(name: str, place: str) -> str:
+    """A function that calls what is at a place, with the lock."""
+    return f"""
+define internal void @{name}(ptr %pool) #0 {{
+  %place = getelementptr i8, ptr %pool, i64 ${place}
+  %function = load ptr, ptr %place
+  %mutex.place = getelementptr i8, ptr %pool, i64 $MUTEX
+  %mutex = load ptr, ptr %mutex.place
+  %ignored = call i32 %function(ptr %mutex)
+  ret void
+}}
+"""
+
+
 _WAKING = """
+declare i64 @llvm.smin.i64(i64, i64)
+
 define internal void @no_pause() #0 {
-  ret void
-}
-
-define internal void @lock(ptr %pool) #0 {
-  %place = getelementptr i8, ptr %pool, i64 $LOCK
-  %function = load ptr, ptr %place
-  %mutex.place = getelementptr i8, ptr %pool, i64 $MUTEX
-  %mutex = load ptr, ptr %mutex.place
-  %ignored = call i32 %function(ptr %mutex)
-  ret void
-}
-
-define internal void @unlock(ptr %pool) #0 {
-  %place = getelementptr i8, ptr %pool, i64 $UNLOCK
-  %function = load ptr, ptr %place
-  %mutex.place = getelementptr i8, ptr %pool, i64 $MUTEX
-  %mutex = load ptr, ptr %mutex.place
-  %ignored = call i32 %function(ptr %mutex)
   ret void
 }
 
