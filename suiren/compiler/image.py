@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 # Two bytes before each image on disk: images of another form are not read.
 FORM = b"03"
 # Marshal's second version is the same on every Python and writes equal data equally.
-_MARSHAL = 2
+MARSHAL = 2
 
 
 class Step(NamedTuple):
@@ -85,7 +85,7 @@ class Image(NamedTuple):
 
     def dump(self) -> bytes:
         """The image as bytes. Raises ValueError where something is no plain data."""
-        return FORM + marshal.dumps(_plain(self), _MARSHAL)
+        return FORM + marshal.dumps(_plain(self), MARSHAL)
 
 
 def load(data: bytes) -> Image:

@@ -20,7 +20,6 @@ from suiren.compiler import disk_cache, executable, identity, image, linker, mac
 from suiren.trace.meta import Meta
 
 _log = logging.getLogger("suiren.compiler")
-_MARSHAL = 2  # which writes equal data equally, and is the same on every Python
 # Lengths of the image and of the code's tables.
 _HEAD = struct.Struct("<QQ")
 _PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None), type(...)])
@@ -66,7 +65,7 @@ def keep(key: tuple, made: image.Image, kernels: list[machine_code.Kernel]) -> N
     whole, entries = linker.join(units)
     try:
         described = made.dump()
-        code = marshal.dumps((whole.alignment, tuple(entries), whole.imports), _MARSHAL)
+        code = marshal.dumps((whole.alignment, tuple(entries), whole.imports), image.MARSHAL)
     except ValueError as error:
         _log.debug("a program is not kept on disk: %s", error)
         return
@@ -90,7 +89,7 @@ def _name(key: tuple) -> str | None:
         "program", image.FORM, llvm, sources, repr(target.host()),
         str(machine_code.PIPELINE), dtypes.get_default_dtype().name,
     )  # fmt: skip
-    digest = hashlib.sha256(marshal.dumps(surroundings, _MARSHAL))
+    digest = hashlib.sha256(marshal.dumps(surroundings, image.MARSHAL))
     digest.update(described)
     return digest.hexdigest()
 
@@ -118,7 +117,7 @@ def _described(entries: tuple, input_keys: tuple, wanted: tuple) -> bytes:
             tuple(map(of_meta, results)),
         ))  # fmt: skip
     inputs = [(slot, of_meta(kind)) for slot, kind in input_keys]
-    return marshal.dumps((plain, inputs, wanted), _MARSHAL)
+    return marshal.dumps((plain, inputs, wanted), image.MARSHAL)
 
 
 def _plain(x: Any) -> Any:
