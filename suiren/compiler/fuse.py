@@ -14,7 +14,7 @@ second walk of the same row, while it lies in the first-level cache. Reductions 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 from suiren.compiler import attention
@@ -77,7 +77,7 @@ class Group:
         self.late: list[Node] = []  # reductions known when the group has ended
         self.reads: dict[Node, set[Affine]] = {}
         self.before: set[Group] = set()  # groups that have to run before
-        self.bit = 0  # one that is this group's own,
+        self.bit = 1 << number  # one that is this group's own,
         self.above = 0  # and those of all that it waits for, however long the way
         self.stores: list[Node] = []
         self.operations = 0
@@ -92,6 +92,10 @@ class Group:
             f"{kind} {self.sizes} rows={self.rows} "
             f"stores {', '.join(f'n{n.index}' for n in self.stores)}"
         )
+
+    def comes_before(self, others: Iterable[Group]) -> bool:
+        """Whether one of these waits for this group, however long the way."""
+        return any(other.above & self.bit for other in others)
 
 
 class Fusion:
@@ -287,7 +291,6 @@ class Fusion:
 
     def _begin(self, shape: Sequence[int]) -> Group:
         group = Group(len(self.groups), shape)
-        group.bit = 1 << group.number
         self.groups.append(group)
         return group
 
@@ -356,7 +359,7 @@ class Fusion:
             raise Misfit("the group is large enough")
         needed = self._needed(root)
         others = {self.group_of[n] for n in needed} - {group}
-        if any(other.above & group.bit for other in others):
+        if group.comes_before(others):
             raise Misfit("it needs something that comes after the group")
         if any(n in group.late for n in needed if self.group_of[n] is group):
             raise Misfit("it needs a result that is known when the group has ended")
@@ -372,7 +375,7 @@ class Fusion:
                 self._walk_all(group)
                 # what was stored meanwhile is read from there by the group's other roots too
                 others |= {self.group_of[x] for x in group.reads if x in self.group_of} - {group}
-                if any(other.above & group.bit for other in others):
+                if group.comes_before(others):
                     raise Misfit("it reads something that comes after the group")
             except BaseException:
                 group.roots.pop()
