@@ -30,6 +30,7 @@ from suiren.ops.random import (
     _normal,
     _uniform,
 )
+from suiren.random import Generator
 from suiren.tensor import Tensor
 from suiren.views import assign
 
@@ -44,6 +45,14 @@ def _fill(input: Tensor, name: str, draw: Callable, node: str | None = None) -> 
     if mode.grad and input.requires_grad:
         drawn = _drawn[node or name](input, drawn)
     return assign(input, drawn, name)
+
+
+def _fill_from(input: Tensor, name: str, generator: Generator | None, *settings: float) -> Tensor:
+    """Fills from the distribution that the function is named after."""
+    kind = input._meta.dtype.numpy
+    return _fill(
+        input, name, lambda s: _draw(generator, name, name.rstrip("_"), s, *settings, kind)
+    )
 
 
 _WORTH_FILLING = 1 << 18  # bytes from which on fresh memory is spared
@@ -135,12 +144,7 @@ def bernoulli_(input, p=0.5, *, generator=None):
         array = _bernoulli_each(tuple(m.shape), chances, m.dtype, generator)
         return assign(input, _from("bernoulli_each", (input,), array), "bernoulli_")
     _check_probability(p)
-    kind = m.dtype.numpy
-    return _fill(
-        input,
-        "bernoulli_",
-        lambda s: _draw(generator, "bernoulli_", "bernoulli", s, float(p), kind),
-    )
+    return _fill_from(input, "bernoulli_", generator, float(p))
 
 
 def _continuous(name: str, kind: dtype) -> None:
@@ -154,15 +158,10 @@ def _continuous(name: str, kind: dtype) -> None:
 @composite(where=("Tensor",), name="exponential_")
 def exponential_(input, lambd=1.0, *, generator=None):
     """Fills from the exponential distribution of rate ``lambd``. Source: Tensor.exponential_."""
-    kind = input._meta.dtype
-    _continuous("Exponential", kind)
+    _continuous("Exponential", input._meta.dtype)
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return _fill(
-        input,
-        "exponential_",
-        lambda s: _draw(generator, "exponential_", "exponential", s, float(lambd), kind.numpy),
-    )
+    return _fill_from(input, "exponential_", generator, float(lambd))
 
 
 @composite(where=("Tensor",), name="geometric_")
@@ -176,25 +175,16 @@ def geometric_(input, p, *, generator=None):
         raise _missing("geometric_cpu", kind)
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    return _fill(
-        input,
-        "geometric_",
-        lambda s: _draw(generator, "geometric_", "geometric", s, float(p), kind.numpy),
-    )
+    return _fill_from(input, "geometric_", generator, float(p))
 
 
 @composite(where=("Tensor",), name="cauchy_")
 def cauchy_(input, median=0.0, sigma=1.0, *, generator=None):
     """Fills from the Cauchy distribution. Source: Tensor.cauchy_."""
-    kind = input._meta.dtype
-    _continuous("Cauchy", kind)
+    _continuous("Cauchy", input._meta.dtype)
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    return _fill(
-        input,
-        "cauchy_",
-        lambda s: _draw(generator, "cauchy_", "cauchy", s, float(median), float(sigma), kind.numpy),
-    )
+    return _fill_from(input, "cauchy_", generator, float(median), float(sigma))
 
 
 @composite(where=("Tensor",), name="log_normal_")
@@ -205,9 +195,4 @@ def log_normal_(input, mean=1.0, std=2.0, *, generator=None):
         raise _missing("log_normal_cpu", kind)
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
-    return _fill(
-        input,
-        "log_normal_",
-        lambda s: _draw(generator, "log_normal_", "log_normal", s, float(mean), float(std),
-                        kind.numpy),
-    )  # fmt: skip
+    return _fill_from(input, "log_normal_", generator, float(mean), float(std))
