@@ -206,8 +206,9 @@ def test_switched_off():
     with pytest.warns(UserWarning, match="not available") as caught:
         scalers.append(GradScaler())
     assert caught[0].filename == __file__
-    with pytest.warns(UserWarning, match="not available"), pytest.warns(FutureWarning):
+    with pytest.warns(UserWarning, match="not available"), pytest.warns(FutureWarning) as caught:
         scalers.append(suiren.cuda.amp.GradScaler())
+    assert [x.filename for x in caught] == [__file__] * 2
     for scaler in scalers:
         w = suiren.ones(2, requires_grad=True)
         optimizer = suiren.optim.SGD([w], lr=0.5)
@@ -219,8 +220,9 @@ def test_switched_off():
         scaler.update()
         assert w.tolist() == [0.5, 0.5] and scaler.get_scale() == 1.0 and scaler.state_dict() == {}
         scaler.load_state_dict({})
-    with pytest.warns(FutureWarning):
+    with pytest.warns(FutureWarning, match=r"amp.GradScaler\(.cpu., ") as caught:
         assert suiren.cpu.amp.GradScaler().is_enabled()
+    assert caught[0].filename == __file__
     assert suiren.GradScaler is GradScaler
 
 

@@ -6,22 +6,14 @@ Source: PyTorch's torch.amp page.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from suiren import amp, dtypes
+from suiren.amp import of_device
 from suiren.dtypes import dtype as _dtype
 
 __all__ = ["GradScaler", "amp_definitely_not_available", "autocast", "custom_bwd", "custom_fwd"]
-
-
-def _old(name: str, instead: str) -> None:
-    warnings.warn(
-        f"torch.cuda.amp.{name} is an old name: write torch.amp.{instead}",
-        FutureWarning,
-        stacklevel=3,
-    )
 
 
 def amp_definitely_not_available() -> bool:
@@ -35,34 +27,23 @@ class autocast(amp.autocast):
     def __init__(
         self, enabled: bool = True, dtype: _dtype = dtypes.float16, cache_enabled: bool = True
     ):
-        _old("autocast", "autocast('cuda', ...)")
+        of_device.old_name("cuda.amp.autocast", "autocast('cuda', ...)")
         super().__init__("cuda", dtype, enabled, cache_enabled)
 
 
-class GradScaler(amp.GradScaler):
+class GradScaler(of_device.GradScaler):
     """``torch.amp.GradScaler("cuda", ...)``: switched off without CUDA."""
 
-    def __init__(
-        self,
-        init_scale: float = 2.0**16,
-        growth_factor: float = 2.0,
-        backoff_factor: float = 0.5,
-        growth_interval: int = 2000,
-        enabled: bool = True,
-    ):
-        _old("GradScaler", "GradScaler('cuda', ...)")
-        super().__init__(
-            "cuda", init_scale, growth_factor, backoff_factor, growth_interval, enabled
-        )
+    _kind = "cuda"
 
 
 def custom_fwd(fwd: Callable | None = None, *, cast_inputs: Any = None) -> Callable:
     """``torch.amp.custom_fwd(device_type="cuda")``."""
-    _old("custom_fwd", "custom_fwd(..., device_type='cuda')")
+    of_device.old_name("cuda.amp.custom_fwd", "custom_fwd(..., device_type='cuda')")
     return functools.partial(amp.custom_fwd, device_type="cuda", cast_inputs=cast_inputs)(fwd)
 
 
 def custom_bwd(bwd: Callable) -> Callable:
     """``torch.amp.custom_bwd(device_type="cuda")``."""
-    _old("custom_bwd", "custom_bwd(..., device_type='cuda')")
+    of_device.old_name("cuda.amp.custom_bwd", "custom_bwd(..., device_type='cuda')")
     return amp.custom_bwd(bwd, device_type="cuda")
