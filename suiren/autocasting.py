@@ -112,32 +112,25 @@ def _all(args: tuple, kwargs: dict[str, Any], wanted: dtype) -> tuple[tuple, dic
     )
 
 
-def in_float32(function: _F) -> _F:
-    """Decorator of a function that computes in float32 under autocast."""
+def _computing_in(kind: dtype | None) -> Callable[[_F], _F]:
+    """A decorator: under autocast the function computes in this type (None: in the lower type)."""
 
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if casting and state.enabled:
-            args, kwargs = _all(args, kwargs, dtypes.float32)
-            with suspended():
-                return function(*args, **kwargs)
-        return function(*args, **kwargs)
+    def decorated(function: _F) -> _F:
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if casting and state.enabled:
+                args, kwargs = _all(args, kwargs, state.dtype if kind is None else kind)
+                with suspended():
+                    return function(*args, **kwargs)
+            return function(*args, **kwargs)
 
-    return called  # type: ignore[return-value]
+        return called  # type: ignore[return-value]
+
+    return decorated
 
 
-def in_lower(function: _F) -> _F:
-    """Decorator of a function that computes in the lower type under autocast."""
-
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if casting and state.enabled:
-            args, kwargs = _all(args, kwargs, state.dtype)
-            with suspended():
-                return function(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    return called  # type: ignore[return-value]
+in_float32 = _computing_in(dtypes.float32)
+in_lower = _computing_in(None)
 
 
 def as_given(function: _F) -> _F:
