@@ -53,12 +53,3 @@ def test_nested_arguments():
     for mine, real in zip(ours, reals, strict=True):
         assert flat(mine) == pytest.approx(flat(real), abs=1e-5)
         assert str(mine).count("[") == str(real).count("[")
-
-
-def test_the_cpu_is_a_context():
-    with suiren.device("cpu") as where:
-        assert suiren.ones(1).device == where
-    with pytest.raises(AssertionError, match="CUDA"), suiren.device("cuda"):
-        pass
-    with pytest.raises(NotImplementedError, match="mps"), suiren.device("mps"):
-        pass

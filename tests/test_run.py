@@ -259,5 +259,6 @@ def test_a_device_as_a_context():
         assert suiren.ones(1).device == here
     with pytest.raises(AssertionError, match="not compiled with CUDA"), suiren.device("cuda"):
         pass
-    with pytest.raises(NotImplementedError, match="xpu"), suiren.device("xpu"):
-        pass
+    for name in ("xpu", "mps"):
+        with pytest.raises(NotImplementedError, match=name), suiren.device(name):
+            pass
