@@ -20,9 +20,17 @@ def training_step():
     loss.backward()
 
 
-@pytest.fixture
-def key(monkeypatch):
-    """What the largest program of a training step goes by."""
+def narrow_step():
+    """Products and convolutions of bfloat16."""
+    nn = suiren.nn
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 5), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(1152, 20)
+    ).bfloat16()
+    model(suiren.randn(4, 3, 12, 12).bfloat16().requires_grad_()).float().sum().backward()
+
+
+def largest_key(monkeypatch, step):
+    """What the largest program of a step goes by."""
     recorder = sys.modules["suiren.trace.recorder"]
     keys = []
     run = recorder.run_program
@@ -32,8 +40,18 @@ def key(monkeypatch):
         return run(key, inputs, own)
 
     monkeypatch.setattr(recorder, "run_program", noted)
-    training_step()
+    step()
     return max(keys, key=lambda key: len(key[0]))
+
+
+@pytest.fixture
+def key(monkeypatch):
+    return largest_key(monkeypatch, training_step)
+
+
+@pytest.fixture
+def narrow_key(monkeypatch):
+    return largest_key(monkeypatch, narrow_step)
 
 
 def listings(key, machine):
@@ -48,26 +66,6 @@ def listings(key, machine):
     assert all(step.kernel is not None for step in plan.steps)
     texts = dict.fromkeys(step.kernel.text for step in plan.steps)
     return [machine_code.assembly(text, machine) for text in texts]
-
-
-@pytest.fixture
-def narrow_key(monkeypatch):
-    """A step with products and convolutions of bfloat16."""
-    recorder = sys.modules["suiren.trace.recorder"]
-    keys = []
-    run = recorder.run_program
-
-    def noted(key, inputs, own=False):
-        keys.append(key)
-        return run(key, inputs, own)
-
-    monkeypatch.setattr(recorder, "run_program", noted)
-    nn = suiren.nn
-    model = nn.Sequential(
-        nn.Conv2d(3, 16, 5), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(1152, 20)
-    ).bfloat16()
-    model(suiren.randn(4, 3, 12, 12).bfloat16().requires_grad_()).float().sum().backward()
-    return max(keys, key=lambda key: len(key[0]))
 
 
 def test_bfloat16_is_multiplied_by_pairs_where_that_can_be_done(narrow_key):
