@@ -66,6 +66,18 @@ def off_the_disk() -> Iterator[None]:
 
 
 @contextmanager
+def for_target(name: str) -> Iterator[None]:
+    """Kernels are made for the processors of this name, by ``SUIREN_TARGET``."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SUIREN_TARGET", name)
+            target.host.cache_clear()
+            yield
+    finally:
+        target.host.cache_clear()
+
+
+@contextmanager
 def small_tasks(work: int = 300) -> Iterator[None]:
     """Work is cut into many tasks although there is little of it."""
     from suiren.compiler.codegen import loops, scatter

@@ -18,7 +18,7 @@ import pytest
 import suiren
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compiling import compiling, needs_compiler  # noqa: E402 (a sibling file)
+from compiling import compiling, for_target, needs_compiler  # noqa: E402 (a sibling file)
 
 from suiren.compiler import target  # noqa: E402
 
@@ -243,11 +243,9 @@ def test_infinities_stay_where_they_are():
 
 
 @pytest.mark.parametrize("name", ["avx512", "avx2", "sse2"])
-def test_processors_that_multiply_no_pairs(name, monkeypatch):
+def test_processors_that_multiply_no_pairs(name):
     torch = pytest.importorskip("torch")
-    monkeypatch.setenv("SUIREN_TARGET", name)
-    target.host.cache_clear()
-    try:
+    with for_target(name):
         assert not target.host().bfloat16_pairs
         for case, _ in (NAMED["squares"], NAMED["first layer"], NAMED["1x1"]):
             for kernel in kernels_of(assert_as_good(case, torch)):
@@ -255,9 +253,6 @@ def test_processors_that_multiply_no_pairs(name, monkeypatch):
         with compiling():
             for x in perceptron(suiren):
                 x.detach().float().numpy()
-    finally:
-        monkeypatch.undo()
-        target.host.cache_clear()
 
 
 # ---- what is stored

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from compiling import for_target
 
 from suiren.compiler import disk_cache, target
 
@@ -333,25 +334,17 @@ print(machine_code.statistics.compiled, machine_code.statistics.from_disk)
 # ---- targets
 
 
-def test_the_host_can_be_restricted(monkeypatch):
+def test_the_host_can_be_restricted():
     host = target.host()
-    try:
-        for wish in ("sse2", "avx512", "avx2"):
-            target.host.cache_clear()
-            monkeypatch.setenv("SUIREN_TARGET", wish)
+    for wish, width in (("sse2", 16), ("avx512", 64), ("avx2", 32)):
+        with for_target(wish):
             found = target.host()
-            assert found.vector_bytes <= host.vector_bytes
-            if host.triple.startswith("x86_64"):
-                assert found.vector_bytes == min(
-                    host.vector_bytes, {"sse2": 16, "avx2": 32, "avx512": 64}[wish]
-                )
-        target.host.cache_clear()
-        monkeypatch.setenv("SUIREN_TARGET", "z80")
+        assert found.vector_bytes <= host.vector_bytes
+        if host.triple.startswith("x86_64"):
+            assert found.vector_bytes == min(host.vector_bytes, width)
+    with for_target("z80"):
         with pytest.raises(ValueError, match="z80.*avx512-bf16, avx512, avx2, sse2"):
             target.host()
-    finally:
-        monkeypatch.undo()
-        target.host.cache_clear()
 
 
 def saxpy(lanes, machine):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,12 @@ import pytest
 import suiren
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compiling import compiling, host_operators, needs_compiler  # noqa: E402 (a sibling file)
+from compiling import (  # noqa: E402 (a sibling file)
+    compiling,
+    for_target,
+    host_operators,
+    needs_compiler,
+)
 
 pytestmark = needs_compiler
 
@@ -32,6 +39,16 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
         return
     size = np.abs(expected).max(initial=0)
     assert np.abs(found - expected).max(initial=0) <= TOLERANCE[found.dtype.name] * size + 1e-30
+
+
+def compiled_is(expected: list[np.ndarray], compute: Callable, case: dict) -> list[Any]:
+    """Compiled, a case is what PyTorch computed (and the interpreter); the programs."""
+    with compiling() as made:
+        found = compute(suiren, case)
+    assert made and not host_operators(made), case
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b)
+    return made
 
 
 # ---- convolutions
@@ -145,22 +162,14 @@ def completed(case: dict) -> dict:
 def test_convolutions_are_pytorchs(name):
     torch = pytest.importorskip("torch")
     case = completed(NAMED[name])
-    with compiling() as made:
-        found = convolved(suiren, case)
-    assert made and not host_operators(made)
-    for a, b in zip(found, convolved(torch, case), strict=True):
-        assert_close(a, b)
+    compiled_is(convolved(torch, case), convolved, case)
 
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_convolutions(part):
     torch = pytest.importorskip("torch")
     for case in some_cases(8, part):
-        with compiling() as made:
-            found = convolved(suiren, case)
-        assert made and not host_operators(made), case
-        for a, b in zip(found, convolved(torch, case), strict=True):
-            assert_close(a, b)
+        compiled_is(convolved(torch, case), convolved, case)
 
 
 def test_a_convolution_by_hand():
@@ -176,20 +185,13 @@ def test_a_convolution_by_hand():
 
 
 @pytest.mark.parametrize("name", ["avx2", "sse2"])
-def test_other_instruction_sets(name, monkeypatch):
-    from suiren.compiler import target
-
-    monkeypatch.setenv("SUIREN_TARGET", name)
-    target.host.cache_clear()
-    try:
+def test_other_instruction_sets(name):
+    with for_target(name):
         for case in [NAMED["3x3"], NAMED["stride 2"], NAMED["small image"]]:
             case = completed({**case, "channels": 20, "results": 20, "images": 1})
             with compiling() as made:  # which compares with the interpreter
                 convolved(suiren, case)
             assert not host_operators(made)
-    finally:
-        monkeypatch.undo()
-        target.host.cache_clear()
 
 
 # ---- pooling
@@ -249,11 +251,7 @@ def test_random_pooling(part):
             expected = pooled(torch, case)
         except RuntimeError:
             continue
-        with compiling() as made:
-            found = pooled(suiren, case)
-        assert made and not host_operators(made), case
-        for a, b in zip(found, expected, strict=True):
-            assert_close(a, b)
+        compiled_is(expected, pooled, case)
 
 
 def test_maxima_of_nan_and_infinity():

@@ -12,8 +12,13 @@ import pytest
 import suiren
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compiling import compiling, host_operators, needs_compiler  # noqa: E402 (a sibling file)
-from test_compiler_convolution import assert_close, completed, convolved  # noqa: E402
+from compiling import (  # noqa: E402 (a sibling file)
+    compiling,
+    for_target,
+    host_operators,
+    needs_compiler,
+)
+from test_compiler_convolution import compiled_is, completed, convolved  # noqa: E402
 
 pytestmark = needs_compiler
 
@@ -59,13 +64,9 @@ NAMED = {
 def test_named_cases_are_pytorchs(name):
     torch = pytest.importorskip("torch")
     case = completed(NAMED[name])
-    with compiling() as made:  # which compares with the interpreter
-        found = convolved(suiren, case)
-    assert made and not host_operators(made)
+    made = compiled_is(convolved(torch, case), convolved, case)
     kinds = {node.op for native in made for node in native.fusion.group_of}
     assert {"depthwise", "depthwise_sums"} <= kinds
-    for a, b in zip(found, convolved(torch, case), strict=True):
-        assert_close(a, b)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -74,11 +75,7 @@ def test_random_cases(part):
     rng = random.Random(part)
     for _ in range(8):
         case = some_case(rng)
-        with compiling() as made:
-            found = convolved(suiren, case)
-        assert made and not host_operators(made), case
-        for a, b in zip(found, convolved(torch, case), strict=True):
-            assert_close(a, b)
+        compiled_is(convolved(torch, case), convolved, case)
 
 
 def test_by_hand():
@@ -93,19 +90,12 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("name", ["avx2", "sse2"])
-def test_other_instruction_sets(name, monkeypatch):
-    from suiren.compiler import target
-
-    monkeypatch.setenv("SUIREN_TARGET", name)
-    target.host.cache_clear()
-    try:
+def test_other_instruction_sets(name):
+    with for_target(name):
         for case in ["3x3", "stride 2", "two for each", "three for each, double"]:
             with compiling() as made:
                 convolved(suiren, completed({**NAMED[case], "images": 1}))
             assert not host_operators(made)
-    finally:
-        monkeypatch.undo()
-        target.host.cache_clear()
 
 
 def test_the_number_of_threads_does_not_matter():
