@@ -38,6 +38,7 @@ MOST_IN_SQUARE = 512 * 18  # elements of a transformed square: some have to stay
 PART_BYTES = 2 << 20  # that these sums may take together
 SQUARE_BYTES = 8 << 20  # and those of squares
 FEW_CHANNELS = 4  # of images: with less of them, vectors of channels are too short
+NARROWEST = 4  # lanes of a vector of results
 MOST_SPREAD = 8  # results of one channel that a vector of channels is spread to
 
 
@@ -195,9 +196,11 @@ def choose_vectors(count: int, lanes: int, registers: int) -> int:
 
 def _block(channels: int, results: int, x: Node, kind: dtype, target: Target) -> Block:
     """For an image x and results of a type."""
-    lanes = target.lanes(kind.itemsize)
+    lanes, pairs = target.lanes(kind.itemsize), x.dtype is dtypes.bfloat16
+    while not pairs and lanes > NARROWEST and 2 * results <= lanes:
+        lanes //= 2  # short vectors are multiplied no slower, and leave fewer lanes empty
     vectors = choose_vectors(results, lanes, target.vector_registers)
-    return Block(choose_channels(channels), vectors, lanes, x.dtype is dtypes.bfloat16)
+    return Block(choose_channels(channels), vectors, lanes, pairs)
 
 
 def _even(block: Block, columns: Sequence[Axis]) -> Block:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from suiren import dtypes
@@ -102,9 +104,7 @@ def _define(mode: str, axes: int):
             return kernels.pad_by_mode(input, pad, mode)
 
         def decompose(g, input, pad):
-            for axis, positions in kernels.padded_positions(input.shape, pad, mode):
-                input = at_positions(g, input, axis, positions)
-            return input
+            return _grow(g, input, dict(kernels.padded_positions(input.shape, pad, mode)))
 
         def grad_input(grad, input_meta, pad):
             return gradient(grad, input_meta.shape, pad)
@@ -133,6 +133,22 @@ def _define(mode: str, axes: int):
             return grow(grad, pad)
 
     return grow
+
+
+def _grow(g, x, positions):
+    """``x`` at these positions of its last dimensions: whole rows by table, then parts of rows."""
+    last = x.ndim - 1
+    outer = [d for d in sorted(positions) if d != last]
+    if outer and x.numel:
+        place = np.zeros(1, np.int64)  # of rows among those of these dimensions
+        for d in outer:
+            place = (place[:, None] * x.shape[d] + np.asarray(positions[d])).reshape(-1)
+        before, after = x.shape[: outer[0]], x.shape[outer[-1] + 1 :]
+        sizes = [len(positions[d]) for d in outer]
+        rows = x.reshape(*before, prod(x.shape[d] for d in outer), *after)
+        rows = g.take(rows, g.table(place.astype(np.int64)), outer[0], checked=True)
+        x = rows.reshape(*before, *sizes, *after)
+    return at_positions(g, x, last, positions[last]) if last in positions else x
 
 
 _BY_MODE = {(mode, axes): _define(mode, axes) for mode in _NODES for axes in (1, 2, 3)}

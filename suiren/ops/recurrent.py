@@ -1,8 +1,9 @@
-"""The elementwise part of an LSTM's step, as one operator with one for its gradient.
+"""The elementwise part of a step of LSTM and GRU, as one operator with one for its gradient.
 
 A sequence of thirty steps would otherwise record some four hundred operators each way. When the
 gradient is itself to be differentiated, it is composed of other operators instead.
-Source: Hochreiter and Schmidhuber 1997; the order of the gates is that of torch.nn.LSTM.
+Sources: Hochreiter and Schmidhuber 1997; Cho et al. 2014, arXiv:1406.1078; the order of the gates
+is that of torch.nn.LSTM and torch.nn.GRU.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from suiren.ops.joining import cat
 from suiren.ops.pointwise import logistic
 
 
-def _quarters(gates):
-    """The four gates side by side: enter, forget, new, leave."""
-    size = gates.shape[-1] // 4
-    return [gates[..., i * size : (i + 1) * size] for i in range(4)]
+def _pieces(gates, count):
+    """The gates side by side: enter, forget, new, leave, or reset, update, new."""
+    size = gates.shape[-1] // count
+    return [gates[..., i * size : (i + 1) * size] for i in range(count)]
 
 
 @operator(where=(), name="lstm_cell")
@@ -43,12 +44,12 @@ class lstm_cell:
         return c.flat, c.flat
 
     def evaluate(gates, c):
-        enter, forget, new, leave = _quarters(gates)
+        enter, forget, new, leave = _pieces(gates, 4)
         c = logistic(forget) * c + logistic(enter) * accurate.tanh(new)
         return logistic(leave) * accurate.tanh(c), c
 
     def decompose(g, gates, c):
-        enter, forget, new, leave = _parts(g, gates)
+        enter, forget, new, leave = _parts(g, gates, 4)
         c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
         return leave.sigmoid() * c.tanh(), c
 
@@ -93,7 +94,7 @@ class _lstm_cell_gradient:
         return gates.flat, c.flat
 
     def evaluate(by_h, by_c, gates, c, after):
-        enter, forget, new, leave = _quarters(gates)
+        enter, forget, new, leave = _pieces(gates, 4)
         enter, forget, new, leave = (
             logistic(enter), logistic(forget), accurate.tanh(new), logistic(leave)
         )  # fmt: skip
@@ -112,7 +113,7 @@ class _lstm_cell_gradient:
         return np.concatenate(pieces, -1), total * forget
 
     def decompose(g, by_h, by_c, gates, c, after):
-        enter, forget, new, leave = _parts(g, gates)
+        enter, forget, new, leave = _parts(g, gates, 4)
         enter, forget, new, leave = (
             enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
         )  # fmt: skip
@@ -132,8 +133,95 @@ class _lstm_cell_gradient:
         return g.concat(pieces, gates.ndim - 1), total * forget
 
 
-def _parts(g, gates):
-    """The four gates as nodes of the compiler's graph."""
-    size = gates.shape[-1] // 4
+@operator(where=(), name="gru_cell")
+class gru_cell:
+    """The new h from the parts of the gates (..., 3 * hidden) by input and by state, and the old h.
+
+    The gates are reset, update and new, before their sigmoids and tanh.
+    """
+
+    tensors = 3
+    widen = True
+
+    def call(given, state, h):
+        return apply(gru_cell.operator, (given, state, h))
+
+    def infer(given, state, h):
+        if given.shape != state.shape or given.shape[-1] != 3 * h.shape[-1]:
+            raise RuntimeError(
+                f"gru: gates {given} and {state} do not fit the state {h}: they must have three "
+                "times its last size"
+            )
+        return h.flat
+
+    def evaluate(given, state, h):
+        _, update, new, _ = _gru_gates(_pieces(given, 3), _pieces(state, 3))
+        return (h - new) * update + new
+
+    def decompose(g, given, state, h):
+        _, update, new, _ = _lowered_gru_gates(g, given, state)
+        return (h - new) * update + new
+
+    def backward(grad, given, state, h):
+        if not mode.grad:
+            return _gru_cell_gradient(grad, given, state, h)
+        parts = given.chunk(3, -1), state.chunk(3, -1)
+        reset, update, new = [a + b for a, b in zip(*parts, strict=True)]
+        reset, update, last = reset.sigmoid(), update.sigmoid(), parts[1][2]
+        new = (parts[0][2] + reset * last).tanh()
+        by_given, by_state, by_h = _gru_gradients(grad, (reset, update, new, last), h)
+        return cat(by_given, -1), cat(by_state, -1), by_h
+
+
+@operator(where=(), name="gru_cell_gradient")
+class _gru_cell_gradient:
+    """The gradients of gru_cell by its three arguments."""
+
+    tensors = 4
+    results = 3
+    widen = True
+
+    def call(grad, given, state, h):
+        return apply(_gru_cell_gradient.operator, (grad, given, state, h))
+
+    def infer(grad, given, state, h):
+        return given.flat, state.flat, h.flat
+
+    def evaluate(grad, given, state, h):
+        gates = _gru_gates(_pieces(given, 3), _pieces(state, 3))
+        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
+        return np.concatenate(by_given, -1), np.concatenate(by_state, -1), by_h
+
+    def decompose(g, grad, given, state, h):
+        by_given, by_state, by_h = _gru_gradients(grad, _lowered_gru_gates(g, given, state), h)
+        dim = given.ndim - 1
+        return g.concat(by_given, dim), g.concat(by_state, dim), by_h
+
+
+def _gru_gates(given, state):
+    """reset, update, new and the state's part of new, of NumPy arrays."""
+    reset, update = [logistic(a + b) for a, b in zip(given[:2], state[:2], strict=True)]
+    return reset, update, accurate.tanh(given[2] + reset * state[2]), state[2]
+
+
+def _lowered_gru_gates(g, given, state):
+    """The same as nodes of the compiler's graph."""
+    given, state = _parts(g, given, 3), _parts(g, state, 3)
+    reset, update = [(a + b).sigmoid() for a, b in zip(given[:2], state[:2], strict=True)]
+    return reset, update, (given[2] + reset * state[2]).tanh(), state[2]
+
+
+def _gru_gradients(grad, gates, h):
+    """Gradients by the gates as the input's and as the state's parts, and by h: any arrays."""
+    reset, update, new, last = gates
+    by_update = grad * (h - new) * update * (1 - update)
+    by_new = grad * (1 - update) * (1 - new * new)
+    by_reset = by_new * last * reset * (1 - reset)
+    return [by_reset, by_update, by_new], [by_reset, by_update, by_new * reset], grad * update
+
+
+def _parts(g, gates, count):
+    """The gates as nodes of the compiler's graph."""
+    size = gates.shape[-1] // count
     whole = [(0, n, 1) for n in gates.shape[:-1]]
-    return [g.slice(gates, [*whole, (i * size, size, 1)]) for i in range(4)]
+    return [g.slice(gates, [*whole, (i * size, size, 1)]) for i in range(count)]

@@ -40,7 +40,10 @@ def lstm_step(
 
 
 def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Tensor:
-    """One step of a GRU; given: (batch, 3 * hidden), h and the result: (batch, hidden)."""
+    """One step of a GRU; given: (batch, 3 * hidden), h and the result: (batch, hidden).
+
+    For GRUCell, whose results PyTorch makes of these operators.
+    """
     reset_given, update_given, new_given = given.chunk(3, -1)
     reset_state, update_state, new_state = ops.linear(h, w_hh, b_hh).chunk(3, -1)
     reset = (reset_given + reset_state).sigmoid()
@@ -52,8 +55,9 @@ def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Ten
 def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> tuple[Tensor, ...]:
     """The next state, (h,) or (h, c)."""
     w_hh, b_hh, w_hr = weights
+    cell: Any
     if mode == "LSTM":
-        cell: Any = recurrent.lstm_cell
+        cell = recurrent.lstm_cell
         gates, c = given + ops.linear(state[0], w_hh, b_hh), state[1]
         if gates.dtype != c.dtype:  # under autocast
             wide = suiren.promote_types(gates.dtype, c.dtype)
@@ -62,7 +66,10 @@ def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> 
         return h if w_hr is None else ops.linear(h, w_hr), c
     (h,) = state
     if mode == "GRU":
-        return (gru_step(given, h, w_hh, b_hh),)
+        if given.dtype != h.dtype:  # under autocast
+            return (gru_step(given, h, w_hh, b_hh),)
+        cell = recurrent.gru_cell
+        return (cell(given, ops.linear(h, w_hh, b_hh), h),)
     return (elman_step(mode, given, h, w_hh, b_hh),)
 
 
