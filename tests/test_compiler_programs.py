@@ -299,6 +299,6 @@ def test_products_of_an_unrolled_loop_share_few_texts():
         step.kernel for native in made for step in native.plan.steps
         if step.kernel is not None and step.kernel.name.startswith("matmul")
     ]  # fmt: skip
-    assert len(kernels) > 40
+    assert 20 < len(kernels) < 30  # the step itself forward and back: the rest is done at once
     assert len({kernel.text for kernel in kernels}) <= 14
     assert all(p.grad is not None for p in parameters)

@@ -19,6 +19,7 @@ from suiren.compiler.lower import lower
 from suiren.compiler.packing import packed_weights
 from suiren.compiler.plan import Plan
 from suiren.compiler.target import host
+from suiren.compiler.unrolled import gather
 from suiren.trace.meta import Meta
 
 _COUNT = """define void @kernel(ptr %args, i64 %task) {} {{
@@ -36,7 +37,8 @@ class Compilation:
     def __init__(self, entries: tuple, input_keys: tuple, wanted: tuple):
         self.entries = entries
         self.input_keys = input_keys
-        self.graph: Graph = recognise(lay_out(lower(entries, input_keys, wanted), host()))
+        lowered = lay_out(lower(entries, input_keys, wanted), host())
+        self.graph: Graph = gather(recognise(lowered))
         self.graph.checks = list(dict.fromkeys(map(_without_reshape, self.graph.checks)))
         # an output in another shape is the same memory
         self.shapes = [node.shape for node in self.graph.outputs]

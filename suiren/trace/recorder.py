@@ -29,6 +29,7 @@ MAX_PENDING_BYTES = 1 << 30  # of results recorded but not computed, most of the
 # The same where most of them are held, as autograd holds what a training step's forward half makes:
 # a step computed in parts writes down, in PyTorch's order, all that the next part reads.
 MAX_STEP_BYTES = 8 << 30
+MAX_STEP_ENTRIES = 8 * MAX_ENTRIES
 _BYTES_PER_ENTRY = MAX_PENDING_BYTES // MAX_ENTRIES
 EAGER = os.environ.get("SUIREN_EAGER", "0") not in ("", "0")
 
@@ -62,8 +63,8 @@ class Trace:
         self.room = 0 if EAGER else MAX_ENTRIES  # entries until the next flush at the latest
         # An input lies in memory that others may write to: compute before anyone can.
         self.urgent = False
-        # Most of the first MAX_PENDING_BYTES were held, or a backward pass began, which reads what
-        # lies here: it may grow further.
+        # Most of the first MAX_PENDING_BYTES or MAX_ENTRIES were held, or a backward pass began,
+        # which reads what lies here: it may grow further.
         self.large = False
 
     def read_soon(self) -> None:
@@ -175,12 +176,13 @@ class Trace:
     def _full(self) -> None:
         """Flushes, unless this is a large training step in the making."""
         count = len(self.entries)
-        if count < MAX_ENTRIES and not self.urgent and not EAGER:
+        if count < MAX_STEP_ENTRIES and not self.urgent and not EAGER:
             pending = sum([meta.nbytes for entry in self.entries for meta in entry[3]])
-            held = [value.meta.nbytes for ref in self.results if (value := ref()) is not None]
-            self.large = self.large or 2 * sum(held) > pending
+            if not self.large:
+                held = [value.meta.nbytes for ref in self.results if (value := ref()) is not None]
+                self.large = 2 * sum(held) > pending
             if self.large and pending < MAX_STEP_BYTES:
-                self.room = MAX_ENTRIES - count
+                self.room = MAX_STEP_ENTRIES - count
                 return
         self.flush()
 
