@@ -68,7 +68,7 @@ def convolved(torch, case: dict) -> list[np.ndarray]:
     functional = torch.nn.functional
     if turned:
         f = functional.conv_transpose1d if axes == 1 else functional.conv_transpose2d
-        y = f(x, w, b, case["stride"], case["padding"], 0, g, case["dilation"])
+        y = f(x, w, b, case["stride"], case["padding"], case.get("more", 0), g, case["dilation"])
     else:
         f = functional.conv1d if axes == 1 else functional.conv2d
         y = f(x, w, b, case["stride"], case["padding"], case["dilation"], g)
@@ -126,6 +126,8 @@ NAMED = {
     "1x1": dict(channels=20, results=30, kernel=(1, 1), size=(6, 7)),
     "1x1, stride 2": dict(channels=20, results=30, kernel=(1, 1), size=(6, 7), stride=(2, 2)),
     "whole image": dict(channels=6, results=10, kernel=(4, 4), size=(4, 4)),
+    "one place and zeros beside": dict(channels=3, results=4, kernel=(1, 1), size=(3, 2),
+                                       dilation=(1, 3), more=(0, 2), transposed=True),
     "from a point": dict(channels=10, results=6, kernel=(4, 4), size=(1, 1), transposed=True),
     "4x4, stride 2": dict(images=6, channels=32, results=48, kernel=(4, 4), size=(16, 16),
                           stride=(2, 2), padding=(1, 1)),

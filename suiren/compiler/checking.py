@@ -20,6 +20,9 @@ TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 2e-2, "bfloat16": 1e-1
 ROUNDING = {"float64": 2e-15, "float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 EPSILON = {"float64": 4e-16, "float32": 2e-7, "float16": 1e-3, "bfloat16": 8e-3}
 
+# what becomes of convolutions (compiler/convolution.py)
+CONVOLUTIONS = ("convolve", "winograd", "depthwise", "correlate", "depthwise_sums")
+
 
 def run_checked(program: Any, inputs: list[tuple[int, Any]], own: bool) -> tuple[list[Any], Any]:
     """The compiled program's buffers; raises AssertionError where the interpreter's differ."""
@@ -65,7 +68,7 @@ def _convolves_infinities(node: Any, numbers: list[Any]) -> bool:
 
     Compiled ones multiply by zeros that the interpreter leaves out, which makes infinities NaN.
     """
-    if not any(x.op in ("convolve", "correlate") for x in _ancestors(node)):
+    if not any(x.op in CONVOLUTIONS for x in _ancestors(node)):
         return False
     arrays = [np.asarray(x) for x in numbers]
     return not all(np.isfinite(x).all() for x in arrays if x.dtype.name in TOLERANCE)

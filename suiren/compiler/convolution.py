@@ -249,7 +249,7 @@ def conv(g: Graph, x: Node, w: Node, node: Node, target: Target) -> Node:
     o, c, kh, kw = w.shape
     n, oh, ow, _ = node.shape
     if groups == 1 and kh == kw == 1 and padding == (0, 0):
-        if stride != (1, 1):
+        if stride != (1, 1) or (oh, ow) != x.shape[1:3]:  # output_padding has made x larger
             # side by side these places make one large product, not one for each row of them
             x = g.make("copy", (_strided(g, x, stride, (oh, ow)),), (), (n, oh, ow, c), x.dtype)
         return g.matmul(x, g.expand(g.permute(g.reshape(w, (o, c)), (1, 0)), (n, oh, c, o)))

@@ -12,9 +12,9 @@ from typing import Any
 
 def spread(g: Any, x: Any, stride: Sequence[int], spatial: Sequence[int]) -> Any:
     """The places of x ``stride`` apart in a larger image of zeros."""
-    if tuple(stride) == (1, 1):
-        return x
     n, h, w, c = x.shape
+    if tuple(stride) == (1, 1):
+        return fitted(g, x, (n, *spatial, c))
     x = g.reshape(x, (n, h, 1, w, 1, c))
     none = (0, 0)
     x = g.pad(x, (none, none, (0, stride[0] - 1), none, (0, stride[1] - 1), none))
