@@ -12,7 +12,7 @@ from typing import Any
 
 from suiren.compiler.attention import KERNELS
 from suiren.compiler.codegen import attention, convolution, loops, products, scatter
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.fuse import ORDERED, Fusion, Group
 from suiren.compiler.graph import Graph, Node
 from suiren.compiler.index import ravel

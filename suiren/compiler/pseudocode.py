@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_constant
-from suiren.compiler.codegen.loops import LoopNest, buffer_of, neutral
+from suiren.compiler.codegen.loops import LoopNest, buffer_of
+from suiren.compiler.codegen.reductions import neutral
 from suiren.compiler.fuse import ORDERED, Group
 from suiren.compiler.graph import LEAVES, Node, base_of
 from suiren.compiler.index import Affine

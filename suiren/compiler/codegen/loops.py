@@ -12,43 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen import arithmetic, transposing
-from suiren.compiler.codegen.emitter import Emitter, Int, Operand, Variable, lanes, vector
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.expression import Resolver, Root, Term
+from suiren.compiler.codegen.kernel import Kernel
+from suiren.compiler.codegen.reductions import BLOCK, Accumulators, combine, join, neutral
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
 from suiren.compiler.target import Target
-from suiren.dtypes import dtype
 
 TASK_WORK = 500_000  # in element operations: some ten microseconds
 MAX_TASKS = 128
 MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
-BLOCK = 64  # rows added up one after the other
-
-
-@dataclass
-class Kernel:
-    """A kernel's text, and what its table of arguments points at, in order."""
-
-    name: str
-    text: str
-    tasks: int
-    keys: list[Any]  # a Node; ("number", slot); ("partial", Node)
-    barrier: bool = True  # between it and the kernel before it in the same group
-    work: float = 0.0
-    scratch: tuple[tuple[Any, int], ...] = ()  # buffers of its own: (key, bytes)
-    # the walk of a row in which a root is stored, and the last one in which an array is read
-    level: dict[Node, int] = field(default_factory=dict)
-    read_until: dict[Node, int] = field(default_factory=dict)
 
 
 def kernels(group: Group, target: Target) -> list[Kernel]:
@@ -79,8 +62,6 @@ class LoopNest:
         self.squares = transposing.squares(self)
         self.work = self._work()
         self._divide()
-        self.accumulators: dict[tuple[Node, int], Variable] = {}
-        self.totals: dict[tuple[Node, int], Variable] = {}
         self.blocks: dict[Node, Operand] = {}  # columns of the present block of rows
         self.kept_terms: dict[int, tuple[Operand, int]] = {}
         self.walking = 0  # the level of the present walk of a row
@@ -131,6 +112,7 @@ class LoopNest:
         b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
         self.b = b
+        self.accumulators = Accumulators(b)
         self.writer = Writer(b, self.sizes, self.rows, self.width)
         targets = {target for target, _ in self.group.targets.values()}
         self.writer.written = frozenset(self.stored | {r.node for r in self.late} | targets)
@@ -167,7 +149,7 @@ class LoopNest:
                 (("partial", r.node), self.tasks * r.node.numel * r.node.dtype.itemsize)
                 for r in partial
             )
-            parts.append(_combine(partial, self.tasks, self.target))
+            parts.append(combine([r.node for r in partial], self.tasks, self.target))
         return parts
 
     def _read_until(self) -> dict[Node, int]:
@@ -255,7 +237,7 @@ class LoopNest:
     def _in_blocks(self) -> bool:
         columns = self._columns()
         bytes_ = sum(self.inside * r.node.dtype.itemsize for r in columns)
-        settled = any(self._is_settled(r) for r in self.late)
+        settled = any(self.accumulators.is_settled(r.node) for r in self.late)
         long = self._row_number() > 2 * BLOCK
         return (bool(columns) or settled) and long and bytes_ <= SCRATCH_BYTES
 
@@ -283,9 +265,7 @@ class LoopNest:
                     writer.store(value, root.node.dtype, self._key(root), root.place)
         for root in self.late:
             if not root.full and self._level(root) == level:
-                value = writer.value(root.term)
-                place = self.accumulators[root.node, 0]
-                place.set(self._join(root.node, place.get(), value))
+                self.accumulators.add(root.node, 0, writer.value(root.term))
 
     @contextmanager
     def _scalar(self) -> Iterator[None]:
@@ -305,7 +285,7 @@ class LoopNest:
         unroll = self._unroll(level)
         many = self.inside > 2 * BLOCK * unroll * max(1, self.width)
         for root in inner:
-            self._accumulators(root, unroll, self.width, many)
+            self.accumulators.begin(root.node, unroll, self.width, many)
 
         def place(u: int) -> None:
             self._place(level, stores, inner, late, u)
@@ -350,7 +330,8 @@ class LoopNest:
         if unroll > 1:
             whole = b.iadd(begin, b.imul(b.idiv(count, w * unroll), w * unroll))
             block = BLOCK * w * unroll
-            if self.sizes[-1] > 2 * block and any(self._is_settled(r) for r in sums):
+            many = self.sizes[-1] > 2 * block
+            if many and any(self.accumulators.is_settled(r.node) for r in sums):
                 with b.loop(begin, whole, block) as start:
                     run(start, b.imin(b.iadd(start, block), whole))
                     self._settle(sums)
@@ -382,12 +363,12 @@ class LoopNest:
             writer.known[root.node] = value if root.term.inside else writer.value(root.term)
             values.append(value)
         for root in inner:
-            self._accumulate(self.accumulators[root.node, u], root)
+            self._accumulate(root, u)
         for root in late:
             if _after(root.node) > 1:
                 self._add_to_column(root)
             else:
-                self._accumulate(self.accumulators[root.node, u], root)
+                self._accumulate(root, u)
         self._keep(level)
         # written when all is read: a result may take the memory of an input
         for root, value in zip(stores, values, strict=True):
@@ -400,58 +381,20 @@ class LoopNest:
 
     # ---- reductions
 
-    def _join(self, node: Node, a: Operand, x: Operand) -> Operand:
-        return join(self.b, node.attributes[0], node.dtype, a, x)
-
-    def _accumulate(self, into: Variable, root: Root) -> None:
+    def _accumulate(self, root: Root, u: int) -> None:
         value = self.writer.lanes(root.term)
-        into.set(self._join(root.node, into.get(), self._masked(root, value)))
-
-    def _masked(self, root: Root, value: Operand) -> Operand:
-        mask = self.writer.mask
-        if mask is None or not self.width:
-            return value
-        rest = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), self.width)
-        return self.b.select(mask, value, rest)
+        self.accumulators.add(root.node, u, value, self.writer.mask if self.width else None)
 
     def _finish_inner(self, inner: list[Root], level: int) -> None:
         for root in inner:
-            found = self._gathered(root, self._unroll(level))
+            found = self.accumulators.gathered(root.node, self._unroll(level))
             self.writer.known[root.node] = found
             if root.node in self.stored:
                 with self._scalar():
                     self.writer.store(found, root.node.dtype, root.node, root.place)
 
-    def _gathered(self, root: Root, unroll: int) -> Operand:
-        """The accumulators of a reduction along vectors, joined to one number."""
-        self._settle([root])
-        found = self.totals if self._is_settled(root) else self.accumulators
-        parts = [found[root.node, u].get() for u in range(unroll)]
-        while len(parts) > 1:
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [self._join(root.node, a, x) for a, x in pairs]
-        return horizontal(self.b, root.node.attributes[0], root.node.dtype, parts[0])
-
-    # Thousands of numbers added one after the other lose digits: sums are added up in blocks, and
-    # each is settled, added to its total, when a block is over.
-
-    def _accumulators(self, root: Root, unroll: int, width: int, many: bool) -> None:
-        start = arithmetic.constant(self.b, root.node.dtype, neutral(root.node), width)
-        is_float = root.node.dtype.category >= dtypes.FLOATING
-        for u in range(unroll):
-            self.accumulators[root.node, u] = self.b.variable(start)
-            if many and is_float and root.node.attributes[0] == "sum":
-                self.totals[root.node, u] = self.b.variable(start)
-
-    def _is_settled(self, root: Root) -> bool:
-        return (root.node, 0) in self.totals
-
     def _settle(self, roots: Sequence[Root]) -> None:
-        for (node, u), total in self.totals.items():
-            if any(root.node is node for root in roots):
-                part = self.accumulators[node, u]
-                total.set(self._join(node, total.get(), part.get()))
-                part.set(arithmetic.constant(self.b, node.dtype, 0, lanes(part.type)))
+        self.accumulators.settle([root.node for root in roots])
 
     # ---- late reductions
 
@@ -463,14 +406,14 @@ class LoopNest:
             rows = self._row_number()
             count = rows if self.flat else rows * (self.inside if root.full else 1)
             many = count > 2 * BLOCK * unroll * max(1, width)
-            self._accumulators(root, unroll, width, many)
+            self.accumulators.begin(root.node, unroll, width, many)
 
     def _end_totals(self) -> None:
         for root in self.late:
             if _after(root.node) > 1:
                 continue
             unroll = UNROLL if root.full else 1
-            found = self._gathered(root, unroll)
+            found = self.accumulators.gathered(root.node, unroll)
             self._store_late(root, found, 0)
 
     def _late_key(self, root: Root) -> tuple[Any, Int]:
@@ -543,7 +486,8 @@ class LoopNest:
     def _add_to_column(self, root: Root, block: Operand | None = None) -> None:
         """Adds this place's value, or what a block of rows came to."""
         value = self.writer.lanes(root.term) if block is None else self._read(root, block)
-        self._write(self._join(root.node, self._read(root), value), root)
+        node = root.node
+        self._write(join(self.b, node.attributes[0], node.dtype, self._read(root), value), root)
 
     # ---- what is kept for later walks
 
@@ -618,71 +562,3 @@ def buffer_of(group: Group, root: Node) -> Node:
 def _after(node: Node) -> int:
     """How many neighbours' results a reduction makes at once: the B of [A, K, B]."""
     return prod(node.inputs[0].shape[node.attributes[1][-1] + 1 :])
-
-
-def neutral(node: Node) -> object:
-    """What a reduction begins with."""
-    kind, element = node.attributes[0], node.dtype
-    if kind == "sum":
-        return 0
-    if kind == "prod":
-        return 1
-    if element is dtypes.bool:
-        return kind == "min"
-    if element.category >= dtypes.FLOATING:
-        return float("-inf") if kind == "max" else float("inf")
-    bound = dtypes.iinfo(element)
-    return bound.min if kind == "max" else bound.max
-
-
-def join(b: Emitter, kind: str, element: dtype, a: Operand, x: Operand) -> Operand:
-    """One step of a reduction."""
-    if element is dtypes.bool:
-        return b.binary("or" if kind in ("max", "sum") else "and", a, x)
-    name = {"sum": "add", "prod": "mul"}.get(kind, kind)
-    return arithmetic.apply(b, name, element, [a, x])
-
-
-def horizontal(b: Emitter, kind: str, element: dtype, x: Operand) -> Operand:
-    """The lanes of a vector joined, halves with halves."""
-    count = lanes(x.type)
-    if not count:
-        return x
-    while count > 1:
-        half = count // 2
-        low = b.shuffle(x, x, range(half))
-        high = b.shuffle(x, x, range(half, count))
-        x = join(b, kind, element, low, high)
-        count = half
-    return b.extract(x, 0)
-
-
-def _combine(roots: list[Root], tasks: int, target: Target) -> Kernel:
-    """The kernel that puts the tasks' results together, in their order."""
-    b = Emitter(target.function_attributes)
-    b.fused = target.fma
-    keys: list[Any] = []
-    for root in roots:
-        node = root.node
-        keys += [("partial", node), node]
-        source, result = b.buffer(len(keys) - 2), b.buffer(len(keys) - 1)
-        scalar, n = arithmetic.STORED[node.dtype], node.numel
-        width = min(16, target.vector_bytes // max(4, node.dtype.itemsize)) if n >= 4 else 0
-        with b.loop(0, n, max(1, width)) as j:
-            whole = not width or n % width == 0
-            mask = None if whole else b.tail_mask(b.isub(n, j), width)
-            type = vector(scalar, width)
-            start = arithmetic.constant(b, node.dtype, neutral(node), width)
-            total = b.variable(start)
-            with b.loop(0, tasks) as t:
-                pointer = b.pointer(source, b.iadd(b.imul(t, n), j), scalar)
-                x = b.load(pointer, type) if mask is None else b.masked_load(pointer, type, mask)
-                x = arithmetic.from_memory(b, x, node.dtype)
-                total.set(join(b, node.attributes[0], node.dtype, total.get(), x))
-            value = arithmetic.to_memory(b, total.get(), node.dtype)
-            pointer = b.pointer(result, j, scalar)
-            if mask is None:
-                b.store(value, pointer)
-            else:
-                b.masked_store(value, pointer, mask)
-    return Kernel("combine", b.module(), 1, keys)

@@ -8,8 +8,8 @@ from suiren import dtypes
 from suiren.compiler.codegen import arithmetic, matmul
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand
 from suiren.compiler.codegen.expression import Resolver
-from suiren.compiler.codegen.loops import Kernel, buffer_of
-from suiren.compiler.codegen.slots import Slots
+from suiren.compiler.codegen.kernel import Kernel, Slots
+from suiren.compiler.codegen.loops import buffer_of
 from suiren.compiler.codegen.templates import Templates, described, origin_of, same
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group

@@ -14,7 +14,9 @@ from typing import Any
 from suiren import dtypes
 from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
-from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK, Kernel, join
+from suiren.compiler.codegen.kernel import Kernel
+from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK
+from suiren.compiler.codegen.reductions import join
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node, NotNative, base_of
 from suiren.compiler.target import Target

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from suiren.compiler.codegen.expression import Resolver
-from suiren.compiler.codegen.loops import Kernel, buffer_of
+from suiren.compiler.codegen.kernel import Kernel
+from suiren.compiler.codegen.loops import buffer_of
 from suiren.compiler.graph import Graph, Node
 from suiren.compiler.index import Affine
 

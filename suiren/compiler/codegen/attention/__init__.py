@@ -14,7 +14,7 @@ from __future__ import annotations
 from suiren.compiler.codegen.attention.forward import Attention
 from suiren.compiler.codegen.attention.gradient import Gradient
 from suiren.compiler.codegen.attention.pieces import AttentionKernel
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.fuse import Group
 from suiren.compiler.target import Target
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from suiren.compiler.codegen.attention.pieces import ROWS, TASKS, AttentionKernel
 from suiren.compiler.codegen.emitter import Int, Variable
-from suiren.compiler.codegen.loops import horizontal
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.matmul.tiles import parts
+from suiren.compiler.codegen.reductions import horizontal
 
 
 class Attention(AttentionKernel):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from suiren.compiler.codegen.attention.pieces import ROWS, TASKS, AttentionKernel
 from suiren.compiler.codegen.emitter import Int, Operand
-from suiren.compiler.codegen.loops import horizontal
 from suiren.compiler.codegen.matmul.product import Matrix
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.matmul.tiles import parts, rounded
+from suiren.compiler.codegen.reductions import horizontal
 from suiren.compiler.fuse import Group
 from suiren.compiler.target import Target
 

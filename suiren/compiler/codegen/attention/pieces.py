@@ -10,14 +10,13 @@ from suiren import dtypes
 from suiren.compiler import attention
 from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel, Slots
 from suiren.compiler.codegen.matmul import pack
 from suiren.compiler.codegen.matmul.microkernel import multiply
 from suiren.compiler.codegen.matmul.operands import Reader, positive_left
 from suiren.compiler.codegen.matmul.product import SIZES, Matrix
 from suiren.compiler.codegen.matmul.tasks import unravelled
 from suiren.compiler.codegen.matmul.tiles import Tile, parts, rounded
-from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import Node
 from suiren.compiler.target import Target

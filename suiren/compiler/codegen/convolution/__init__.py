@@ -15,7 +15,7 @@ from suiren.compiler.codegen.convolution import (
     weights,
     winograd,
 )
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.fuse import Group
 from suiren.compiler.target import Target
 

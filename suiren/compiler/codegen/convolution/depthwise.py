@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from suiren import dtypes
 from suiren.compiler.codegen.convolution.pieces import finish_channels
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel, Slots
 from suiren.compiler.codegen.matmul.operands import multiply_add, positive_left
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
-from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of

@@ -22,10 +22,9 @@ from suiren.compiler.codegen.convolution.pieces import (
     steps,
 )
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel, Slots
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
-from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of

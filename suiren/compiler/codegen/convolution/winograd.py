@@ -23,12 +23,11 @@ from suiren.compiler.codegen import bfloat16
 from suiren.compiler.codegen.convolution import filtering
 from suiren.compiler.codegen.convolution.pieces import Image, repeat, steps
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
-from suiren.compiler.codegen.loops import Kernel
+from suiren.compiler.codegen.kernel import Kernel, Slots
 from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
-from suiren.compiler.codegen.slots import Slots
 from suiren.compiler.convolution import Axis, Block, Squares
 from suiren.compiler.fuse import Group
 from suiren.compiler.graph import base_of
