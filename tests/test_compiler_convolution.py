@@ -147,6 +147,12 @@ NAMED = {
     "unlike phases": dict(images=4, channels=32, results=32, kernel=(5, 3), size=(16, 17),
                           stride=(2, 2), padding=(2, 1)),
     "several images": dict(images=7, channels=48, results=32, size=(6, 6), padding=(1, 1)),
+    "large weight": dict(channels=150, results=200, size=(9, 8), stride=(2, 2), padding=(1, 1)),
+    "large weight, groups": dict(channels=320, results=400, groups=2, size=(6, 7), stride=(2, 2)),
+    "large weight, units": dict(images=5, channels=150, results=200, size=(26, 26),
+                                stride=(2, 2), padding=(1, 1)),
+    "large weight, parts": dict(images=5, channels=40, results=900, size=(26, 26),
+                                stride=(2, 2), padding=(1, 1)),
     "many rows": dict(channels=40, results=8, kernel=(3, 1), size=(150, 2), padding=(1, 0)),
 }  # fmt: skip
 
@@ -330,8 +336,9 @@ def test_the_number_of_threads_does_not_matter():
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("name", ["4x4, stride 2", "4x4, stride 2, to few", "several images"])
-def test_the_number_of_threads_does_not_matter_with_squares(name):
+@pytest.mark.parametrize("name", ["4x4, stride 2", "4x4, stride 2, to few", "several images",
+                                  "large weight, units"])
+def test_the_number_of_threads_does_not_matter_with_squares_or_sums(name):
     before = suiren.get_num_threads()
     found = []
     try:

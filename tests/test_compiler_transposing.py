@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import suiren
-from tests.compiling import compiling, needs_compiler, small_tasks
+
+sys.path.insert(0, str(Path(__file__).parent))
+from compiling import compiling, needs_compiler, small_tasks  # noqa: E402 (a sibling file)
 
 pytestmark = needs_compiler
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 31, 33, 48)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from suiren.compiler.codegen.loops import LoopNest
 
 FEWEST = 4  # rows that have to lie side by side: a vector of fewer is gathered
-SQUARES = 16  # along memory, one after the other
+SQUARES = 32  # along memory, one after the other
 UNITS = 32  # with fewer, long rows are cut as well
 COLUMNS = 32  # vectors of a row, where it is cut
 STRIP = 16  # rows gone through together where vectors are gathered

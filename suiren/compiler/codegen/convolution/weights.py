@@ -1,7 +1,8 @@
 """Sums over all places of image times gradient: what a convolution's weight gets.
 
 The batch is shared out in parts with sums of their own, by shape alone; a second kernel adds them
-up in order and brings them into the weight's layout.
+up in order and brings them into the weight's layout. Where the weight is large there is one part,
+and each task brings its own sums there, out of the cache.
 Within a part, units of some rows (or some images) are copied into the second-level cache and all
 tiles of the weight go over them: a tile's sums are loaded, grow in registers over the unit's
 places, and are stored again.
@@ -31,6 +32,7 @@ from suiren.compiler.graph import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16  # wanted: with fewer parts, the image's channels are shared out too
+SUMS = 320 * 1024  # bytes of sums that a task has by itself
 PLACES = 1024  # in a unit, at most: their gradient has to stay in the cache as well
 
 
@@ -39,7 +41,8 @@ def sums(group: Group, target: Target) -> list[Kernel]:
     if group.roots[0].attributes[-1]:
         return winograd_weights.Sums(group, target).kernels()
     written = _Sums(group, target)
-    return [written.kernel(), written.together_kernel()]
+    kernels = [written.kernel()]
+    return kernels if written.whole else [*kernels, written.together_kernel()]
 
 
 class _Sums:
@@ -63,7 +66,14 @@ class _Sums:
         self.shares = min(self.blocks, -(-TASKS // (self.parts * groups)))
         self.own = -(-self.blocks // self.shares)  # blocks of channels in a task, at most
         self.tasks = self.parts * groups * self.shares
+        # sums lie as [block of channels, block of results, row tap, column tap, channel, result]
+        self.line = columns.taps * block.channels * block.columns
+        self.one = rows.taps * self.line
         self._units()
+        self.once = self.units == self.parts  # each sum is complete when it is first stored
+        # a task has all of its sums itself, and room for them
+        rest = 1 if self.once else self.own * self.across
+        self.whole = self.parts == 1 and rest * self.one * self.size <= SUMS
         self._tiles()
 
     def _units(self) -> None:
@@ -103,7 +113,8 @@ class _Sums:
         slot = Slots()
         grad, x = (base_of(operand) for operand in self.node.inputs)
         self.grad = b.buffer(slot(grad))
-        source, result = b.buffer(slot(x)), b.buffer(slot(self.partial))
+        source = b.buffer(slot(x))
+        result = b.buffer(slot(self.node if self.whole else self.partial))
         self.image = Image(
             b, self.rows, self.columns, block, self.c, self.element, self.together, self.own,
             self.several, self.held,
@@ -121,12 +132,14 @@ class _Sums:
         begin = b.idiv(b.imul(number, self.blocks), self.shares)
         end = b.idiv(b.imul(b.iadd(number, 1), self.blocks), self.shares)
         own = b.isub(end, begin)
-        self.line = self.columns.taps * block.channels * self.o
-        self.one = self.rows.taps * self.line
-        start = b.imul(b.iadd(b.imul(b.iadd(b.imul(part, self.groups), which), self.blocks),
-                              begin), self.one)  # fmt: skip
-        to = b.pointer(result, start, self.scalar)
-        self._clear(to, b.imul(own, self.one))
+        if self.whole:
+            rest = self.one if self.once else self.own * self.across * self.one
+            to = b.stack(self.scalar, rest)
+        else:
+            start = b.iadd(b.imul(b.iadd(b.imul(part, self.groups), which), self.blocks), begin)
+            to = b.pointer(result, b.imul(start, self.across * self.one), self.scalar)
+        if not self.once:
+            self._clear(to, b.imul(own, self.across * self.one))
         with share(b, part, self.parts, self.units) as unit:
             band = b.imod(unit, self.bands)
             image = b.imul(b.idiv(unit, self.bands), self.several)
@@ -160,74 +173,102 @@ class _Sums:
                         self._copy(own_pointer, b.imul(i, count), count, wide, column, other)
                     pointer, step = self.area, block.columns
                 with b.loop(0, own) as i:
-                    self._block(pointer, step, to, i, column, several, high)
-        flops = 2.0 * self.all * self.rows.count * self.columns.count * self.one
+                    own_to = to if self.whole and self.once else self._sums_of(to, i, j)
+                    self._block(pointer, step, own_to, i, several, high)
+                    if self.whole and self.once:
+                        self._turn_block(to, result, which, b.iadd(begin, i), j)
+        if self.whole and not self.once:
+            with b.loop(0, own) as i:
+                with b.loop(0, self.across) as j:
+                    self._turn_block(self._sums_of(to, i, j), result, which, b.iadd(begin, i), j)
+        flops = 2.0 * self.all * self.rows.count * self.columns.count
+        flops *= self.one * self.across
         name = f"correlate_{self.rows.taps}x{self.columns.taps}x{self.c}x{self.o}"
-        size = self.parts * self.groups * self.blocks * self.one * self.size
+        size = self.parts * self.groups * self.blocks * self.across * self.one * self.size
         return Kernel(
             name, b.module(), self.tasks, list(slot), work=flops * self.blocks * self.groups,
-            scratch=((self.partial, size),),
+            scratch=() if self.whole else ((self.partial, size),),
         )  # fmt: skip
 
-    def together_kernel(self) -> Kernel:
-        """Adds up the parts and turns [tap, channel, result] into [result, channel, tap].
+    def _sums_of(self, to: Operand, i: Int, j: Int) -> Operand:
+        """Where a block of channels and one of results lie among the sums from ``to`` on."""
+        b = self.b
+        return b.pointer(to, b.imul(b.iadd(b.imul(i, self.across), j), self.one), self.scalar)
 
-        Squares of as many elements as a vector has lanes are transposed in registers.
-        """
+    def together_kernel(self) -> Kernel:
+        """Adds up the parts and brings them into the weight's order."""
         b = self.b = Emitter(self.target.function_attributes)
-        block, scalar, lanes = self.block, self.scalar, self.block.lanes
+        block, lanes = self.block, self.block.lanes
         source, result = b.buffer(0), b.buffer(1)
-        taps = self.rows.taps * self.columns.taps
-        units = self.groups * self.blocks * -(-self.o // lanes)
-        one = self.groups * self.blocks * self.one  # elements of a part
-        tasks = max(1, min(16, units, one * self.parts // 50_000))
+        vectors = -(-self.o // lanes)
+        units = self.groups * self.blocks * vectors
+        size = self.groups * self.blocks * self.across * self.one  # elements of a part
+        tasks = max(1, min(16, units, size * self.parts // 50_000))
         with share(b, b.task if tasks > 1 else 0, tasks, units) as unit:
-            first = b.imul(b.imod(unit, -(-self.o // lanes)), lanes)
-            unit = b.idiv(unit, -(-self.o // lanes))
-            from_block = b.pointer(source, b.iadd(b.imul(unit, self.one), first), scalar)
+            column = b.imod(unit, vectors)
+            unit = b.idiv(unit, vectors)
+            j = b.idiv(column, block.vectors)
+            at = b.imul(b.imod(column, block.vectors), lanes)
+            own = b.pointer(self._sums_of(source, unit, j), at, self.scalar)
             which, number = b.idiv(unit, self.blocks), b.imod(unit, self.blocks)
-            channels: Int = block.channels
-            if self.c % block.channels:
-                channels = b.imin(
-                    block.channels, b.isub(self.c, b.imul(number, block.channels))
-                )
-            count = b.imul(channels, taps)
-            line = self.c * taps
-            row = b.imul(b.iadd(b.imul(which, self.o), first), line)
-            to = b.pointer(result, b.iadd(row, b.imul(number, block.channels * taps)), scalar)
-            mask = None
-            if self.o % lanes:
-                mask = b.tail_mask(positive_left(b, self.o, first), lanes)
-            with b.loop(0, count, lanes) as at:
-                places = []
-                for u in range(lanes):
-                    j = b.imin(b.iadd(at, u), b.isub(count, 1))
-                    place = b.iadd(b.imul(b.imod(j, taps), block.channels), b.idiv(j, taps))
-                    places.append(b.imul(place, self.o))
-                square = self._added(from_block, places, one, mask)
-                left = b.isub(count, at)
-                whole = isinstance(count, int) and count % lanes == 0
-                some = None if whole else b.tail_mask(left, lanes)
-                for r, value in enumerate(transposed(b, square)):
-                    place = b.pointer(to, b.iadd(at, r * line), scalar)
-                    if self.o % lanes == 0 or r == 0:
-                        self._store(value, place, some)
-                        continue
-                    with b.when(b.icmp("slt", b.int(b.iadd(first, r)), b.int(self.o))):
-                        self._store(value, place, some)
+            self._turn(own, size, result, which, number, b.imul(column, lanes))
         return Kernel("together", b.module(), tasks, [self.partial, self.node])
 
-    def _added(
-        self, source: Operand, places: list[Int], one: int, mask: Operand | None
-    ) -> list[Operand]:
+    def _turn_block(
+        self, source: Operand, result: Operand, which: Int, number: Int, j: Int
+    ) -> None:
+        """The same for one block of channels and one of results, complete at ``source``."""
+        b, lanes = self.b, self.block.lanes
+        with b.loop(0, self.block.vectors) as v:
+            first = b.iadd(b.imul(j, self.block.columns), b.imul(v, lanes))
+            own = b.pointer(source, b.imul(v, lanes), self.scalar)
+            if self.o % self.block.columns == 0:
+                self._turn(own, 0, result, which, number, first)
+            else:
+                with b.when(b.icmp("slt", b.int(first), b.int(self.o))):
+                    self._turn(own, 0, result, which, number, first)
+
+    def _turn(
+        self, source: Operand, size: int, result: Operand, which: Int, number: Int, first: Int
+    ) -> None:
+        """Turns [tap, channel, result] into [result, channel, tap], a vector of results.
+
+        ``size``: elements of a part. Squares of as many elements as a vector has lanes are
+        transposed in registers.
+        """
+        b, block, scalar, lanes = self.b, self.block, self.scalar, self.block.lanes
+        taps = self.rows.taps * self.columns.taps
+        channels: Int = block.channels
+        if self.c % block.channels:
+            channels = b.imin(block.channels, b.isub(self.c, b.imul(number, block.channels)))
+        count = b.imul(channels, taps)
+        line = self.c * taps
+        row = b.imul(b.iadd(b.imul(which, self.o), first), line)
+        to = b.pointer(result, b.iadd(row, b.imul(number, block.channels * taps)), scalar)
+        with b.loop(0, count, lanes) as at:
+            places = []
+            for u in range(lanes):
+                j = b.imin(b.iadd(at, u), b.isub(count, 1))
+                place = b.iadd(b.imul(b.imod(j, taps), block.channels), b.idiv(j, taps))
+                places.append(b.imul(place, block.columns))
+            square = self._added(source, places, size)
+            left = b.isub(count, at)
+            whole = isinstance(count, int) and count % lanes == 0
+            some = None if whole else b.tail_mask(left, lanes)
+            for r, value in enumerate(transposed(b, square)):
+                place = b.pointer(to, b.iadd(at, r * line), scalar)
+                if self.o % lanes == 0 or r == 0:
+                    self._store(value, place, some)
+                    continue
+                with b.when(b.icmp("slt", b.int(b.iadd(first, r)), b.int(self.o))):
+                    self._store(value, place, some)
+
+    def _added(self, source: Operand, places: list[Int], one: int) -> list[Operand]:
         """The vectors at these places, added up over all parts."""
         b, scalar, type = self.b, self.scalar, vector(self.scalar, self.block.lanes)
 
         def read(at: Operand) -> list[Operand]:
-            pointers = [b.pointer(at, place, scalar) for place in places]
-            if mask is None:
-                return [b.load(p, type) for p in pointers]
-            return [b.masked_load(p, type, mask) for p in pointers]
+            return [b.load(b.pointer(at, place, scalar), type) for place in places]
 
         def more(values: list[Operand]) -> list[Operand]:
             at = b.pointer(values[-1], one, scalar)
@@ -277,15 +318,12 @@ class _Sums:
                 b.store(value, b.pointer(self.area, to, self.element))
 
     def _block(
-        self, grad: Operand, step: int, to: Operand, number: Int, column: Int, several: Int,
-        high: Int,
-    ) -> None:  # fmt: skip
+        self, grad: Operand, step: int, to: Operand, number: Int, several: Int, high: Int
+    ) -> None:
         """All tiles of one block of the image's channels."""
         b, block, scalar, image = self.b, self.block, self.scalar, self.image
         element = self.element
         x = b.pointer(image.memory, b.imul(number, image.block_size), element)
-        to = b.pointer(to, b.iadd(b.imul(number, self.one), column), scalar)
-        masks = [self._mask(column, v) for v in range(block.vectors)]
 
         def tiles(down: Int, deep: int) -> None:
             own_x = b.pointer(x, b.imul(down, self.rows.tap_step * image.row_size), element)
@@ -293,14 +331,14 @@ class _Sums:
             with b.loop(0, 1 if self.joined else self.columns.taps) as tap:
                 moved = b.imul(tap, self.columns.tap_step * block.channels)
                 tap_x = b.pointer(own_x, moved, element)
-                tap_to = b.pointer(own_to, b.imul(tap, block.channels * self.o), scalar)
+                tap_to = b.pointer(own_to, b.imul(tap, block.channels * block.columns), scalar)
                 for width, count, start in self.widths:
                     if count and width:
                         with b.loop(0, count) as i:
                             at = b.iadd(b.imul(i, width), start)
                             self._tile(
                                 b.pointer(tap_x, at, element), grad, step,
-                                b.pointer(tap_to, b.imul(at, self.o), scalar), deep, width, masks,
+                                b.pointer(tap_to, b.imul(at, block.columns), scalar), deep, width,
                                 several, high,
                             )  # fmt: skip
 
@@ -312,21 +350,21 @@ class _Sums:
 
     def _tile(
         self, x: Operand, grad: Operand, step: int, to: Operand, deep: int, width: int,
-        masks: list[Operand | None], several: Int, high: Int,
+        several: Int, high: Int,
     ) -> None:  # fmt: skip
         b, block, scalar, image = self.b, self.block, self.scalar, self.image
         lanes, vectors = block.lanes, block.vectors
         type, element = vector(scalar, lanes), self.element
         entries = [
-            (d * self.rows.tap_step * image.row_size + e, d * self.line + e * self.o)
+            (d * self.rows.tap_step * image.row_size + e, d * self.line + e * block.columns)
             for d in range(deep)
             for e in range(width)
         ]
-        starts = []
-        for _, place in entries:
-            for v, mask in enumerate(masks):
-                at = b.pointer(to, place + v * lanes, scalar)
-                starts.append(b.load(at, type) if mask is None else b.masked_load(at, type, mask))
+        targets = [
+            b.pointer(to, place + v * lanes, scalar) for _, place in entries for v in range(vectors)
+        ]
+        zero = b.const(type, 0)
+        starts = [zero if self.once else b.load(target, type) for target in targets]
         pixel = self.columns.stride * block.channels
 
         def multiply(values: list[Operand], n: int) -> list[Operand]:
@@ -365,14 +403,8 @@ class _Sums:
             return repeat(b, high, values, nested(line, self.rows.stride * image.row_size))
 
         found = repeat(b, several, [*starts, x, grad], nested(picture, image.image_size))
-        values = iter(found)
-        for _, place in entries:
-            for v, mask in enumerate(masks):
-                at = b.pointer(to, place + v * lanes, scalar)
-                if mask is None:
-                    b.store(next(values), at)
-                else:
-                    b.masked_store(next(values), at, mask)
+        for value, target in zip(found, targets, strict=False):
+            b.store(value, target)
 
     def _multiply_add(self, x: Operand, y: Operand, z: Operand) -> Operand:
         if self.block.pairs:
