@@ -1,6 +1,6 @@
 """The meaning of the compiler's graph in NumPy: node after node, no optimisation.
 
-The living definition of every kind of node in `suiren/compiler/graph.py`, against which
+The living definition of every kind of node in `suiren/compiler/node.py`, against which
 decompositions (`test_decompositions.py`) and generated code can be held.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from suiren.compiler.graph import COMPARISONS, Graph, Node
+from suiren.compiler.graph import Graph
+from suiren.compiler.node import COMPARISONS, Node
 from suiren.interpreter import accurate, convolution
 from suiren.operator import OPERATORS
 from suiren.trace.meta import meta

@@ -23,8 +23,9 @@ from math import prod
 from typing import Any
 
 from suiren import dtypes
-from suiren.compiler.graph import Graph, Node, base_of, constant_of, is_uniform
+from suiren.compiler.graph import Graph
 from suiren.compiler.index import Affine, NotAffine, TooCoarse, ravel, unravel
+from suiren.compiler.node import Node, base_of, constant_of, is_uniform
 from suiren.compiler.operands import Operand, Variables, element, reachable, users_of
 
 KERNELS = frozenset(["attend", "attend_gradient"])

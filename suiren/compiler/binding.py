@@ -12,10 +12,11 @@ from typing import Any
 
 from suiren.compiler.attention import recognise
 from suiren.compiler.fuse import Fusion
-from suiren.compiler.graph import LEAVES, Graph, Node, base_of
+from suiren.compiler.graph import Graph
 from suiren.compiler.image import Call, Image, Source, Step, Weight
 from suiren.compiler.layout import lay_out
 from suiren.compiler.lower import lower
+from suiren.compiler.node import LEAVES, Node, base_of
 from suiren.compiler.packing import packed_weights
 from suiren.compiler.plan import Plan
 from suiren.compiler.target import host

@@ -27,8 +27,9 @@ from math import gcd
 
 from suiren import dtypes
 from suiren.compiler import narrow
-from suiren.compiler.graph import Graph, Node
+from suiren.compiler.graph import Graph
 from suiren.compiler.images import fitted, interleaved, shifted, spread
+from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
 

@@ -14,7 +14,7 @@ from typing import Any
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.matmul.product import SIZES
 from suiren.compiler.fuse import ANYWHERE, ORDERED, Group
-from suiren.compiler.graph import ELEMENTWISE, Node, base_of
+from suiren.compiler.node import ELEMENTWISE, Node, base_of
 from suiren.compiler.operands import product_operands
 from suiren.compiler.plan import Plan, Step
 from suiren.dtypes import float64

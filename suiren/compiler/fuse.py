@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 from suiren.compiler import attention
-from suiren.compiler.graph import ELEMENTWISE, IN_MEMORY, LEAVES, MOVEMENT, Graph, Node, base_of
+from suiren.compiler.graph import Graph
 from suiren.compiler.index import (
     ZERO,
     Affine,
@@ -30,6 +30,7 @@ from suiren.compiler.index import (
     split,
     through,
 )
+from suiren.compiler.node import ELEMENTWISE, IN_MEMORY, LEAVES, MOVEMENT, Node, base_of
 from suiren.compiler.operands import product_operands, reachable, users_of
 
 # Nodes that a step of their own computes: others read them from memory.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from suiren.compiler.graph import Node
+from suiren.compiler.node import Node
 
 
 class TooCoarse(Exception):

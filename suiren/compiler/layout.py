@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from math import prod
 
 from suiren.compiler import convolution
-from suiren.compiler.graph import ELEMENTWISE, Graph, Node
+from suiren.compiler.graph import Graph
+from suiren.compiler.node import ELEMENTWISE, Node
 from suiren.compiler.target import Target
 
 CONVOLUTIONS = {

@@ -170,7 +170,7 @@ def kernel_title(step: Step, count: int) -> str:
 def kernel_arrays(step: Step, plan: Plan) -> list[str]:
     """What a kernel reads and writes, by name."""
     from suiren.compiler import pseudocode
-    from suiren.compiler.graph import IN_MEMORY
+    from suiren.compiler.node import IN_MEMORY
 
     assert step.kernel is not None
     reads: list[str] = []

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from suiren import dtypes
-from suiren.compiler.graph import ELEMENTWISE, Graph, Node, NotNative
+from suiren.compiler.graph import Graph
+from suiren.compiler.node import ELEMENTWISE, Node, NotNative
 from suiren.trace.meta import Meta
 
 # Types that kernels know; complex numbers stay with NumPy.

@@ -6,7 +6,7 @@ some rows, permuted, say) is read from there, with strides of its own.
 
 from __future__ import annotations
 
-from suiren.compiler.graph import Graph, Node
+from suiren.compiler.graph import Graph
 from suiren.compiler.index import (
     ZERO,
     Affine,
@@ -17,6 +17,7 @@ from suiren.compiler.index import (
     split,
     through,
 )
+from suiren.compiler.node import Node
 
 
 class Operand:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from suiren.compiler.graph import Node, base_of
+from suiren.compiler.node import Node, base_of
 from suiren.compiler.plan import Plan, Step
 
 

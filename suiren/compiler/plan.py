@@ -14,8 +14,9 @@ from suiren.compiler.attention import KERNELS
 from suiren.compiler.codegen import attention, convolution, loops, products, scatter
 from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.fuse import ORDERED, Fusion, Group
-from suiren.compiler.graph import Graph, Node
+from suiren.compiler.graph import Graph
 from suiren.compiler.index import ravel
+from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 
 ALIGNMENT = 64

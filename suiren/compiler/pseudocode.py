@@ -19,8 +19,8 @@ from suiren.compiler.codegen.expression import Resolver, Root, Term, value_of_co
 from suiren.compiler.codegen.loops import LoopNest, buffer_of
 from suiren.compiler.codegen.reductions import neutral
 from suiren.compiler.fuse import ORDERED, Group
-from suiren.compiler.graph import LEAVES, Node, base_of
 from suiren.compiler.index import Affine
+from suiren.compiler.node import LEAVES, Node, base_of
 from suiren.compiler.operands import product_operands
 from suiren.compiler.plan import Step
 from suiren.compiler.target import Target

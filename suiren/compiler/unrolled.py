@@ -20,7 +20,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from suiren import dtypes
-from suiren.compiler.graph import ELEMENTWISE, Graph, Node, base_of
+from suiren.compiler.graph import Graph
+from suiren.compiler.node import ELEMENTWISE, Node, base_of
 from suiren.compiler.operands import reachable, users_of
 
 FEWEST = 4  # steps that are worth it

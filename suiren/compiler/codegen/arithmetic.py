@@ -10,7 +10,7 @@ from __future__ import annotations
 from suiren import dtypes
 from suiren.compiler.codegen import mathematics
 from suiren.compiler.codegen.emitter import Emitter, Operand, bits, element
-from suiren.compiler.graph import NotNative
+from suiren.compiler.node import NotNative
 from suiren.dtypes import dtype
 
 # how elements are held in registers, and how they lie in memory

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from math import prod
 
 from suiren.compiler.fuse import DEAR, Group, input_index
-from suiren.compiler.graph import ELEMENTWISE, MOVEMENT, Node, constant_of
 from suiren.compiler.index import ZERO, Affine, Index, ravel, through
+from suiren.compiler.node import ELEMENTWISE, MOVEMENT, Node, constant_of
 from suiren.dtypes import dtype
 
 Guard = tuple[Affine, int, int]  # low <= expression < high, or nothing may be read

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from suiren.compiler.graph import Node
+from suiren.compiler.node import Node
 
 
 @dataclass

@@ -23,8 +23,8 @@ from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.codegen.reductions import BLOCK, Accumulators, combine, join, neutral
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
+from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 
 TASK_WORK = 500_000  # in element operations: some ten microseconds

@@ -13,7 +13,7 @@ from suiren.compiler.codegen.loops import buffer_of
 from suiren.compiler.codegen.templates import Templates, described, origin_of, same
 from suiren.compiler.codegen.values import Writer
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import Node, base_of
+from suiren.compiler.node import Node, base_of
 from suiren.compiler.operands import Operand as View
 from suiren.compiler.operands import product_operands
 from suiren.compiler.target import Target

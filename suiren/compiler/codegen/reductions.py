@@ -13,7 +13,7 @@ from suiren import dtypes
 from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Operand, Variable, lanes, vector
 from suiren.compiler.codegen.kernel import Kernel
-from suiren.compiler.graph import Node
+from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
 

@@ -18,7 +18,7 @@ from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK
 from suiren.compiler.codegen.reductions import join
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import Node, NotNative, base_of
+from suiren.compiler.node import Node, NotNative, base_of
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
 

@@ -16,8 +16,9 @@ import numpy as np
 from suiren.compiler.codegen.expression import Resolver
 from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.codegen.loops import buffer_of
-from suiren.compiler.graph import Graph, Node
+from suiren.compiler.graph import Graph
 from suiren.compiler.index import Affine
+from suiren.compiler.node import Node
 
 # description -> what stands in the table, and the kernels
 Templates: TypeAlias = dict[tuple, tuple[list[Any], list[Kernel]]]

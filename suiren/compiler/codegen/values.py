@@ -16,8 +16,8 @@ from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.expression import Guard, Term, value_of_constant
 from suiren.compiler.codegen.kernel import Slots
 from suiren.compiler.codegen.strided import is_near, near
-from suiren.compiler.graph import Node
 from suiren.compiler.index import Affine
+from suiren.compiler.node import Node
 
 
 class Writer:

@@ -18,7 +18,7 @@ from suiren.compiler.codegen.matmul.product import SIZES, Matrix
 from suiren.compiler.codegen.matmul.tasks import unravelled
 from suiren.compiler.codegen.matmul.tiles import Tile, parts, rounded
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import Node
+from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 
 ROWS = 32  # of a block of queries

@@ -30,7 +30,7 @@ from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.codegen.products import Epilogue
 from suiren.compiler.convolution import Axis
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import base_of
+from suiren.compiler.node import base_of
 from suiren.compiler.target import Target
 
 MOST_TASKS = 64

@@ -25,7 +25,7 @@ from suiren.compiler.codegen.matmul.operands import multiply_add, positive_left
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.convolution import Axis
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import base_of
+from suiren.compiler.node import base_of
 from suiren.compiler.target import Target
 
 PARTS = 16  # of the batch, each with sums of its own

@@ -19,7 +19,7 @@ from suiren.compiler.codegen.kernel import Kernel, Slots
 from suiren.compiler.codegen.products import Epilogue
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import base_of
+from suiren.compiler.node import base_of
 from suiren.compiler.target import Target
 
 FEW_TASKS = 8  # with fewer, the result channels are shared out as well

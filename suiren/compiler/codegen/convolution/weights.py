@@ -28,7 +28,7 @@ from suiren.compiler.codegen.matmul.operands import positive_left, transposed
 from suiren.compiler.codegen.matmul.tasks import share
 from suiren.compiler.convolution import Axis, Block
 from suiren.compiler.fuse import Group
-from suiren.compiler.graph import base_of
+from suiren.compiler.node import base_of
 from suiren.compiler.target import Target
 
 TASKS = 16  # wanted: with fewer parts, the image's channels are shared out too
