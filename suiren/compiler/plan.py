@@ -13,6 +13,7 @@ from typing import Any
 from suiren.compiler.attention import KERNELS
 from suiren.compiler.codegen import attention, convolution, loops, products, scatter
 from suiren.compiler.codegen.kernel import Kernel
+from suiren.compiler.codegen.templates import LoopTemplates, Templates
 from suiren.compiler.fuse import ORDERED, Fusion, Group
 from suiren.compiler.graph import Graph
 from suiren.compiler.index import ravel
@@ -20,6 +21,8 @@ from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 
 ALIGNMENT = 64
+_NOTHING = frozenset(["part", "concat", "update", "none"])  # others write or hold them
+_SPECIAL = frozenset(["host", "correlate", "depthwise_sums", "winograd_weight"])
 
 
 @dataclass
@@ -41,7 +44,9 @@ class Plan:
         self.graph = graph
         self.steps: list[Step] = []
         self.outputs = set(graph.outputs)
-        self.templates: products.Templates = {}
+        self.templates: Templates = {}
+        plain = [group for group in fusion.groups if _has_loops(group)]
+        self.loops = LoopTemplates(plain, target)
         self.sizes: dict[Any, int] = {}  # bytes of what lies in the arena
         for group in fusion.groups:
             self._add(group, target)
@@ -57,7 +62,7 @@ class Plan:
             step.reads = {i for i in first.inputs}
             self.steps.append(step)
             return
-        if first.op in ("part", "concat", "update", "none") or 0 in group.sizes:
+        if first.op in _NOTHING or 0 in group.sizes:
             return
         if first.op in ORDERED:
             made = scatter.kernels(group, target)
@@ -72,7 +77,7 @@ class Plan:
         elif group.product:
             made = products.kernels(group, target, self.templates)
         else:
-            made = loops.kernels(group, target)
+            made = self.loops.kernels(group)
         for number, kernel in enumerate(made):
             written = {loops.buffer_of(group, node) for node in group.stores}
             for key, size in kernel.scratch:
@@ -200,6 +205,15 @@ class Plan:
                     found[node] = tuple(sorted(fitting, key=lambda x: x in taken))
                     taken.add(found[node][0])
         return found
+
+
+def _has_loops(group: Group) -> bool:
+    """Whether the group is a loop nest, and no product or kernel of a special kind."""
+    first = group.roots[0].op
+    return (
+        group.product is None and 0 not in group.sizes and first not in _NOTHING
+        and first not in ORDERED and first not in KERNELS and first not in _SPECIAL
+    )  # fmt: skip
 
 
 def _is_scratch(key: Any) -> bool:

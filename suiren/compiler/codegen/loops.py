@@ -34,11 +34,6 @@ SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row
 UNROLL = 4  # accumulators of a reduction along vectors
 
 
-def kernels(group: Group, target: Target) -> list[Kernel]:
-    """The kernels of a group without a product: the loops, and the adding up of partial results."""
-    return LoopNest(group, target).kernels()
-
-
 class LoopNest:
     """Writes one group; see the module's text."""
 
@@ -65,6 +60,7 @@ class LoopNest:
         self.blocks: dict[Node, Operand] = {}  # columns of the present block of rows
         self.kept_terms: dict[int, tuple[Operand, int]] = {}
         self.walking = 0  # the level of the present walk of a row
+        self.origins: dict[int, Node] = {}  # constant parts of offsets that are looked up
 
     # ---- sizes
 
@@ -109,6 +105,7 @@ class LoopNest:
     # ---- the kernel
 
     def kernels(self) -> list[Kernel]:
+        """The loops, and the adding up of partial results."""
         b = Emitter(self.target.function_attributes)
         b.fused = self.target.fma
         self.b = b
@@ -117,6 +114,9 @@ class LoopNest:
         targets = {target for target, _ in self.group.targets.values()}
         self.writer.written = frozenset(self.stored | {r.node for r in self.late} | targets)
         self.writer.saved = self._load_kept
+        if self.origins:
+            held = {const: b.held(self.writer.slot(x)) for const, x in self.origins.items()}
+            self.writer.origin = lambda const: held.get(const, const)
         self.writer.term_of = {r.node: r.term for r in self.plain}
         self.levels = 1 + max((self._level(r) for r in self.roots), default=0)
         self._plan_kept()
