@@ -33,16 +33,6 @@ def _states(targets: np.ndarray, blank: int) -> np.ndarray:
     return states
 
 
-def _shifted(x: np.ndarray, by: int) -> np.ndarray:
-    """x moved along its last axis, minus infinity coming in."""
-    result = np.full_like(x, -np.inf)
-    if by > 0:
-        result[:, by:] = x[:, :-by]
-    else:
-        result[:, :by] = x[:, -by:]
-    return result
-
-
 def _forward(log_probs, targets, lengths, blank):
     """log of the probability of all beginnings: (time, batch, states)."""
     steps, batch, _ = log_probs.shape
@@ -50,18 +40,24 @@ def _forward(log_probs, targets, lengths, blank):
     skip = np.zeros(states.shape, bool)
     skip[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
     emitted = np.take_along_axis(log_probs, np.broadcast_to(states, (steps, *states.shape)), 2)
-    alpha = np.full(emitted.shape, -np.inf, log_probs.dtype)
+    # two places before the first state, so that what comes from states before is a view
+    room = np.full((steps, batch, states.shape[1] + 2), -np.inf, log_probs.dtype)
+    alpha = room[:, :, 2:]
     if steps:
         alpha[0, :, :2] = emitted[0, :, :2]
         # a target of no labels has one state only
         alpha[0][(np.arange(states.shape[1]) >= 2 * lengths[:, None] + 1)] = -np.inf
+    terms = np.full((3, *states.shape), -np.inf, log_probs.dtype)
+    lowest = np.finfo(log_probs.dtype).min
     for t in range(1, steps):
-        last = alpha[t - 1]
-        terms = [last]  # stay, go on, or leave out a blank
-        if states.shape[1] > 1:
-            terms += [_shifted(last, 1), np.where(skip, _shifted(last, 2), -np.inf)]
-        alpha[t] = _log_sum(*terms) + emitted[t]
-    return alpha, states, skip, emitted
+        last = room[t - 1]
+        terms[0] = last[:, 2:]  # stay, go on, or leave out a blank
+        terms[1] = last[:, 1:-1]
+        np.copyto(terms[2], last[:, :-2], where=skip)
+        top = np.maximum(terms.max(axis=0), lowest)
+        shares = np.exp(terms - top)
+        alpha[t] = np.log(shares[0] + shares[1] + shares[2]) + top + emitted[t]
+    return alpha, states
 
 
 @operator(where=(), name="ctc_loss", node_name="CtcLossBackward0")
@@ -82,7 +78,7 @@ class _ctc_loss:
 
     def evaluate(log_probs, targets, input_lengths, target_lengths, blank, zero_infinity):
         lengths = np.array(target_lengths, np.int64)
-        alpha, *_ = _forward(log_probs, targets, lengths, blank)
+        alpha, _ = _forward(log_probs, targets, lengths, blank)
         ends = _ends(alpha, input_lengths, lengths)
         return -ends.astype(log_probs.dtype), np.ascontiguousarray(alpha.swapaxes(0, 1))
 
@@ -102,6 +98,12 @@ def _ends(alpha: np.ndarray, input_lengths, lengths: np.ndarray) -> np.ndarray:
     return found
 
 
+def _turned(size: int, lengths: np.ndarray) -> np.ndarray:
+    """Positions that read the first so many of each row from their end: (rows, size)."""
+    at = np.arange(size)
+    return np.where(at < lengths[:, None], lengths[:, None] - 1 - at, at)
+
+
 @operator(where=(), name="ctc_loss_gradient", node_name="CtcLossBackwardBackward0")
 class _ctc_gradient:
     """The gradient of ctc_loss, for log_probs that come from log_softmax, as PyTorch has it."""
@@ -119,24 +121,38 @@ class _ctc_gradient:
         zero_infinity,
     ):  # fmt: skip
         lengths = np.array(target_lengths, np.int64)
-        # the backward recursion is the forward one of what is left, read from the end
+        steps, states = np.array(input_lengths, np.int64), 2 * lengths + 1
+        left = np.nonzero(steps > 0)[0]
+        if zero_infinity:
+            left = left[~np.isinf(loss[left])]
         result = np.zeros_like(log_probs)
-        for n, (steps, length) in enumerate(zip(input_lengths, lengths, strict=True)):
-            if steps == 0 or (zero_infinity and np.isinf(loss[n])):
-                continue
-            turned = np.ascontiguousarray(log_probs[:steps, n][::-1])[:, None]
-            labels = np.ascontiguousarray(targets[n : n + 1, :length][:, ::-1])
-            beta, states, _, _ = _forward(turned, labels, lengths[n : n + 1], blank)
-            beta, states = beta[::-1, 0, ::-1], states[0, ::-1]
-            both = alpha[n, :steps, : 2 * length + 1] + beta  # steps, states
-            top = both.max(axis=1, keepdims=True)
-            safe = np.where(np.isneginf(top), 0, top)
-            share = np.zeros((steps, log_probs.shape[2]))
-            for s, label in enumerate(states):
-                share[:, label] += np.exp(both[:, s] - safe[:, 0])
-            own = log_probs[:steps, n]
-            expected = np.exp(np.log(share) + safe + loss[n] - own)
-            result[:steps, n] = (np.exp(own) - expected) * grad_output[n]
+        if not len(left):
+            return result
+        # the backward recursion is the forward one of what is left, read from the end
+        own = log_probs[:, left]
+        turned = np.take_along_axis(own, _turned(len(own), steps[left]).T[:, :, None], 0)
+        backwards = _turned(targets.shape[1], lengths[left])
+        labels = np.take_along_axis(targets[left], backwards, 1)
+        beta, labels = _forward(turned, labels, lengths[left], blank)
+        beta = beta.swapaxes(0, 1)  # batch, time, states
+        beta = np.take_along_axis(beta, _turned(len(own), steps[left])[:, :, None], 1)
+        order = _turned(beta.shape[2], states[left])
+        beta, labels = (
+            np.take_along_axis(beta, order[:, None], 2), np.take_along_axis(labels, order, 1)
+        )  # fmt: skip
+        outside = np.arange(beta.shape[2]) >= states[left][:, None]
+        both = np.where(outside[:, None], -np.inf, alpha[left] + beta)
+        top = np.maximum(both.max(axis=2, keepdims=True), np.finfo(both.dtype).min)
+        part = np.exp(both - top)
+        share = np.zeros((len(left), log_probs.shape[2], len(own)))  # batch, classes, time
+        number = np.arange(len(left))
+        for s in range(both.shape[2]):
+            share[number, labels[:, s]] += part[:, :, s]
+        share = share.transpose(2, 0, 1)
+        expected = np.exp(np.log(share) + top.swapaxes(0, 1) + loss[left][:, None] - own)
+        found = (np.exp(own) - expected) * grad_output[left][:, None]
+        inside = np.arange(len(own))[:, None] < steps[left]
+        result[:, left] = np.where(inside[:, :, None], found, 0)
         return result
 
 
