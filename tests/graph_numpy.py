@@ -154,9 +154,11 @@ def _scatter_along(node, arrays, inputs):
 
 
 def _scan(node, arrays, inputs):
-    kind, dim = node.attributes
+    kind, dim, wide, backwards = node.attributes
     function = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}[kind]
-    return function.accumulate(arrays[0], axis=dim, dtype=arrays[0].dtype)
+    x = np.flip(arrays[0], dim) if backwards else arrays[0]
+    found = function.accumulate(x, axis=dim, dtype=wide.numpy).astype(x.dtype)
+    return np.flip(found, dim) if backwards else found
 
 
 def _first(array):

@@ -244,7 +244,8 @@ class Graph:
         shape = tuple([count for _, count, _ in ranges])
         if is_uniform(x):
             return self.expand(x.inputs[0] if x.op == "expand" else x, shape)
-        return self.make("slice", (x,), (ranges,), shape, x.dtype)
+        backwards = self._scanned_backwards(x, ranges)
+        return backwards or self.make("slice", (x,), (ranges,), shape, x.dtype)
 
     def pad(self, x: Node, sides: Sequence[tuple[int, int]], value: Any = 0) -> Node:
         """(before, after) places more in each dimension, filled with a number."""
@@ -362,13 +363,30 @@ class Graph:
             raise ValueError(f"scatter_along of {index} and {values} into {base} at {dim}")
         return self.make("scatter_along", (base, index, values), (how, dim), base.shape, base.dtype)
 
-    def scan(self, kind: str, x: Node, dim: int) -> Node:
-        """Running reduction: ``result[i] = kind(x[0], ..., x[i])`` along ``dim``."""
+    def scan(self, kind: str, x: Node, dim: int, wide: dtype | None = None) -> Node:
+        """Running reduction: ``result[i] = kind(x[0], ..., x[i])`` along ``dim``.
+
+        ``wide``: the type in which it is accumulated, that of x by default. Reversed before and
+        after, it runs from the end.
+        """
         if x.shape[dim] <= 1 or not x.numel:
             return x
         if x.dtype.is_half:
             raise NotNative(f"scan of {x.dtype.name}")
-        return self.make("scan", (self._stored(x),), (kind, dim), x.shape, x.dtype)
+        attributes = (kind, dim, wide or x.dtype, False)
+        return self.make("scan", (self._stored(x),), attributes, x.shape, x.dtype)
+
+    def _scanned_backwards(self, x: Node, ranges: tuple) -> Node | None:
+        """A scan of a reversed array, reversed again by these ranges."""
+        if x.op != "scan" or x.inputs[0].op != "slice" or x.inputs[0].attributes[0] != ranges:
+            return None
+        kind, dim, wide, _ = x.attributes
+        whole = [(0, n, 1) for n in x.shape]
+        whole[dim] = (x.shape[dim] - 1, x.shape[dim], -1)
+        if ranges != tuple(whole):
+            return None
+        given = self._stored(x.inputs[0].inputs[0])
+        return self.make("scan", (given,), (kind, dim, wide, True), x.shape, x.dtype)
 
     def _stored(self, x: Node) -> Node:
         """The array, which is going to be read from memory: constants do not lie there."""

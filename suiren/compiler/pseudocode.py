@@ -543,11 +543,14 @@ def _combined(step: Step, page: _Page) -> list[str]:
 
 def _ordered(node: Node, tasks: int, page: _Page) -> list[str]:
     shared = f" ({tasks} tasks share the other dimensions)" if tasks > 1 else ""
-    kind, dim = node.attributes
+    kind, dim, *how = node.attributes
     if node.op == "scan":
-        x = base_of(node.inputs[0])
-        page.add(f"for i in 0..{node.shape[dim]}, in order, along dimension {dim}{shared}:")
-        before = f"{name_of(node)}[..., i - 1, ...]"
+        x, (wide, backwards) = base_of(node.inputs[0]), how
+        order = "in order, backwards" if backwards else "in order"
+        if wide is not node.dtype:
+            order += f", in {wide.name}"
+        page.add(f"for i in 0..{node.shape[dim]}, {order}, along dimension {dim}{shared}:")
+        before = f"{name_of(node)}[..., i {'+' if backwards else '-'} 1, ...]"
         page.depth += 1
         new = f"{name_of(x)}[..., i, ...]"
         signs = {"sum": "+", "prod": "*"}

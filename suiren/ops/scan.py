@@ -34,8 +34,7 @@ def _lowered_scan(g, kind, x, dim):
         raise g.NotNative("sums and products of truth values")
     if not x.ndim:
         return x
-    wide = dtypes.float64 if x.dtype is dtypes.float32 else x.dtype
-    return g.scan(kind, x.cast(wide), dim).cast(x.dtype)
+    return g.scan(kind, x, dim, dtypes.float64 if x.dtype is dtypes.float32 else x.dtype)
 
 
 def _reverse_cumsum(x, dim: int):

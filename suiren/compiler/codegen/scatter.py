@@ -13,7 +13,7 @@ from typing import Any
 
 from suiren import dtypes
 from suiren.compiler.codegen import arithmetic
-from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
+from suiren.compiler.codegen.emitter import Emitter, Int, Operand, Variable, vector
 from suiren.compiler.codegen.kernel import Kernel
 from suiren.compiler.codegen.loops import MAX_TASKS, TASK_WORK
 from suiren.compiler.codegen.reductions import join
@@ -21,6 +21,8 @@ from suiren.compiler.fuse import Group
 from suiren.compiler.node import Node, NotNative, base_of
 from suiren.compiler.target import Target
 from suiren.dtypes import dtype
+
+TOGETHER = 8  # rows whose running sums take turns
 
 
 def kernels(group: Group, target: Target) -> list[Kernel]:
@@ -56,11 +58,17 @@ class _Split:
         self.units = units
         self.work = work
 
+    def range(self) -> tuple[Int, Int]:
+        """The units of this task."""
+        if self.tasks == 1:
+            return 0, self.units
+        first = self.b.imul(self.b.task, self.per_task)
+        return first, self.b.imin(self.b.iadd(first, self.per_task), self.units)
+
     def walk(self, body: Callable[[Int, Int, Int], None]) -> None:
         """``body(outer index, first and end of the inner chunk)`` for what this task does."""
         b = self.b
-        first = b.imul(b.task, self.per_task) if self.tasks > 1 else 0
-        end = b.imin(b.iadd(first, self.per_task), self.units) if self.tasks > 1 else self.units
+        first, end = self.range()
         with b.loop(first, end) as unit:
             begin = b.imul(b.imod(unit, self.chunks), self.chunk)
             stop = b.imin(b.iadd(begin, self.chunk), self.inner) if self.chunks > 1 else self.inner
@@ -152,7 +160,7 @@ def _scatter(node: Node, target: Target) -> Kernel:
 
 def _scan(node: Node, target: Target) -> Kernel:
     x = node.inputs[0]
-    how, dim = node.attributes
+    how, dim, wide, backwards = node.attributes
     kind = node.dtype
     if kind.is_half:
         raise NotNative(f"scan of {kind.name}")
@@ -164,21 +172,39 @@ def _scan(node: Node, target: Target) -> Kernel:
     split = _Split(b, outer, count, inner, target.lanes(max(4, kind.itemsize)))
     result, source = b.buffer(0), b.buffer(1)
 
+    def columns(starts: list[Int], mask: Operand | None) -> None:
+        """Columns beside each other: each waits for the sum before, so that several take turns."""
+        totals: list[Variable] = []
+
+        def step(i: Int) -> None:
+            moved = b.imul(b.isub(count - 1, i) if backwards else i, inner)
+            places = [b.iadd(start, moved) for start in starts]
+            loaded = [_load(b, source, at, kind, split.width, mask) for at in places]
+            for c, new in enumerate(loaded):
+                new = arithmetic.cast(b, new, kind, wide)
+                if c == len(totals):
+                    totals.append(b.variable(new))
+                else:
+                    totals[c].set(join(b, how, wide, totals[c].get(), new))
+            for total, at in zip(totals, places, strict=True):
+                value = arithmetic.cast(b, total.get(), wide, kind)
+                _store(b, value, result, at, kind, mask)
+
+        step(0)
+        with b.loop(1, count) as i:
+            step(i)
+
     def body(o: Int, begin: Int, end: Int) -> None:
         first = b.imul(o, count * inner)
+        split.vectors(begin, end, lambda j, mask: columns([b.iadd(first, j)], mask))
 
-        def column(j: Int, mask: Operand | None) -> None:
-            start = b.iadd(first, j)
-            value = _load(b, source, start, kind, split.width, mask)
-            _store(b, value, result, start, kind, mask)
-            total = b.variable(value)
-            with b.loop(1, count) as i:
-                at = b.iadd(start, b.imul(i, inner))
-                new = _load(b, source, at, kind, split.width, mask)
-                total.set(join(b, how, kind, total.get(), new))
-                _store(b, total.get(), result, at, kind, mask)
-
-        split.vectors(begin, end, column)
-
-    split.walk(body)
+    if inner > 1:
+        split.walk(body)
+    else:
+        first, end = split.range()
+        whole = b.iadd(first, b.imul(b.idiv(b.isub(end, first), TOGETHER), TOGETHER))
+        with b.loop(first, whole, TOGETHER) as o:
+            columns([b.imul(b.iadd(o, c), count) for c in range(TOGETHER)], None)
+        with b.loop(whole, end) as o:
+            columns([b.imul(o, count)], None)
     return Kernel("scan_" + how, b.module(), split.tasks, keys, work=split.work)
