@@ -19,7 +19,7 @@ _CUBIC = -0.75  # Keys' coefficient, torch's choice
 class _Tap(NamedTuple):
     """One neighbour along one axis: [batch, places] each."""
 
-    position: Any  # int64, inside the axis
+    position: Any  # int32, inside the axis
     inside: Any  # where the neighbour is no padding that counts as zero; None: everywhere
     weight: Any  # None: one
     slope: Any  # derivative of the weight by the normalized coordinate; None: zero
@@ -65,8 +65,8 @@ def _bounded(g: Any, x: Any, slope: Any, size: int, padding: str, align: bool) -
 
 
 def _whole(g: Any, x: Any) -> Any:
-    """As int64; what no int32 holds (and NaN) becomes a place outside."""
-    return g.where(x.abs() < 2.0**31, x, -100).cast(dtypes.int64)
+    """As int32; what that does not hold (and NaN) becomes a place outside."""
+    return g.where(x.abs() < 2.0**30, x, -100).cast(dtypes.int32)
 
 
 def _tap(position: Any, weight: Any, slope: Any, size: int, padded: bool) -> _Tap:
@@ -154,6 +154,8 @@ def _product(factors: list) -> Any:
 def _check(g: Any, x: Any, grid: Any) -> None:
     if not x.numel or not grid.numel:
         raise g.NotNative("places in nothing")
+    if x.numel >= 1 << 30:
+        raise g.NotNative("an image with more places than int32 counts")
 
 
 def grid_sample(g: Any, x: Any, grid: Any, mode: str, padding: str, align: bool) -> Any:

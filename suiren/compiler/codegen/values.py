@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from suiren import dtypes
 from suiren.compiler.codegen import arithmetic
 from suiren.compiler.codegen.emitter import Emitter, Int, Operand, vector
 from suiren.compiler.codegen.expression import Guard, Term, value_of_constant
@@ -198,8 +199,6 @@ class Writer:
             return self._take(term, inputs[0], width)
         if op == "index":
             found = self.lanes_of(term.at) if width else b.int(self.offset(term.at))
-            from suiren import dtypes
-
             return arithmetic.cast(b, found, dtypes.int64, term.dtype)
         if op == "where":
             return b.select(*inputs)
@@ -261,17 +260,18 @@ class Writer:
         return b.gather(pointer, steps, scalar, mask)
 
     def _take(self, term: Term, index: Operand, width: int) -> Operand:
-        from suiren import dtypes
-
         assert term.node is not None
         b = self.b
-        kind = term.inputs[0].dtype
-        row = arithmetic.cast(b, index, kind, dtypes.int64)
+        apart = width > 0 and term.inputs[0].inside  # a row of its own for each lane
+        # half the work where the number of an element fits
+        short = apart and term.node.numel < 1 << 31
+        kind = dtypes.int32 if short else dtypes.int64
+        row = arithmetic.cast(b, index, term.inputs[0].dtype, kind)
         limit = b.const(row.type, term.bound - 1)
         row = b.intrinsic("llvm.umin", row.type, row, limit)  # wrong ones are reported elsewhere
-        moved = b.binary("mul", row, b.const(row.type, term.step))
+        moved = b.binary("mul", row, b.const(row.type, term.step)) if term.step != 1 else row
         base, scalar = self.buffer(term.node), arithmetic.STORED[term.dtype]
-        if not width or not term.inputs[0].inside:
+        if not apart:
             base = b.pointer(base, moved, scalar)
             found = self._read(base, term.at, term.guards, term.dtype, width)
         else:
@@ -279,8 +279,13 @@ class Writer:
             mask = self.mask
             if allowed is not None:
                 mask = allowed if mask is None else b.binary("and", mask, allowed)
-            places = b.binary("add", moved, self.lanes_of(term.at))
-            found = b.gather(base, places, scalar, mask)
+            # what lanes have in common goes to the address, so that their own part is small
+            base = b.pointer(base, self.offset(term.at), scalar)
+            step = term.at.coefficient(self.last)
+            if step:
+                own = b.constants(moved.type, [i * step for i in range(width)])
+                moved = b.binary("add", moved, own)
+            found = b.gather(base, moved, scalar, mask)
         return arithmetic.from_memory(b, found, term.dtype)
 
     # ---- writing
