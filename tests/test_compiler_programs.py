@@ -302,3 +302,12 @@ def test_products_of_an_unrolled_loop_share_few_texts():
     assert 20 < len(kernels) < 30  # the step itself forward and back: the rest is done at once
     assert len({kernel.text for kernel in kernels}) <= 14
     assert all(p.grad is not None for p in parameters)
+
+
+def test_dear_values_that_each_row_would_compute_again_are_stored():
+    with compiling() as made:
+        x = suiren.randn(2, 5, 40, 40)
+        y = suiren.randint(0, 5, (2, 40, 40))
+        suiren.nn.functional.cross_entropy(x, y).item()
+    kernels = [step.kernel for program in made for step in program.plan.steps if step.kernel]
+    assert "log" in {getattr(key, "op", None) for kernel in kernels for key in kernel.keys}

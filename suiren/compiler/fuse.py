@@ -47,6 +47,8 @@ THROUGH_RESHAPES = ORDERED | frozenset(
     """take take_along host convolve winograd winograd_weight correlate depthwise
     depthwise_sums""".split()
 )
+REPEATED = 4  # times that something dear may be computed for want of a place to lie,
+FEW_REPEATED = 1024  # if it is more than so many elements
 DEAR = frozenset(
     """exp exp2 expm1 log log1p log2 log10 pow tanh sigmoid erf erfc erfinv sin cos tan asin acos
     atan sinh cosh asinh acosh atanh div sqrt rsqrt fmod remainder lgamma digamma atan2
@@ -141,11 +143,20 @@ class Fusion:
             )
             if node.op not in ELEMENTWISE or node in roots:
                 continue
-            many = len(self.users.get(node, ())) > 1
+            many = len(self.users.get(node, ())) > 1 or self._is_repeated(node)
             dear = cost[node] > 6 or self._narrows_product(node)
             if depth[node] > MAX_DEPTH or (many and dear and node.numel > 1):
                 roots.add(node)
         return {node for node in roots if node.op not in LEAVES and node.op != "none"}
+
+    def _is_repeated(self, node: Node) -> bool:
+        """Whether each row of a larger array would compute this again: vectors run along it."""
+        return node.numel > FEW_REPEATED and any(
+            user.op == "expand"
+            and user.numel >= REPEATED * node.numel
+            and user.inputs[0].shape[-1:] == user.shape[-1:]
+            for user in self.users.get(node, ())
+        )
 
     def _narrows_product(self, node: Node) -> bool:
         """Whether a product that nothing else wants is made a half type: half as much to store."""
