@@ -14,7 +14,8 @@ import numpy as np
 from suiren import dtypes
 from suiren.device import CPU, META, check_available
 from suiren.dtypes import dtype
-from suiren.ops.creation import array_of, empty, from_array
+from suiren.ops.creation import empty, from_array
+from suiren.ops.nested_data import array_of
 from suiren.size import Size
 from suiren.storages import TypedStorage, UntypedStorage
 from suiren.tensor import Tensor, constructors
