@@ -24,6 +24,7 @@ from suiren.ops import (  # noqa: F401
     finite_differences,
     flat_positions,
     fourier,
+    group_normalization,
     histograms,
     index_tensors,
     indexed_slices,

@@ -1,10 +1,10 @@
-"""Batch, layer and group normalization, each one operator with one for its gradient.
+"""Batch and layer normalization, each one operator with one for its gradient.
 
-All three subtract a mean and divide by a standard deviation over some dimensions, then scale and
-shift. Both moments are found in two passes (the variance from differences to the mean), partial
-sums are added in float64. When a gradient is itself to be differentiated, it is composed of other
-operators instead. Source: PyTorch's torch.nn.functional page, "Normalization functions"; Ioffe and
-Szegedy 2015, arXiv:1502.03167; Ba et al. 2016, arXiv:1607.06450; Wu and He 2018, arXiv:1803.08494.
+Both subtract a mean and divide by a standard deviation over some dimensions (``moments.py``), then
+scale and shift; so does ``group_normalization.py``. When a gradient is itself to be differentiated,
+it is composed of other operators instead. Source: PyTorch's torch.nn.functional page,
+"Normalization functions"; Ioffe and Szegedy 2015, arXiv:1502.03167; Ba et al. 2016,
+arXiv:1607.06450.
 """
 
 from __future__ import annotations
@@ -13,112 +13,30 @@ from math import prod
 
 import numpy as np
 
-from suiren import dtypes
 from suiren.autograd.mode import mode, no_grad
 from suiren.dispatch import apply
 from suiren.operator import composite, operator
 from suiren.ops.elementwise import assign
+from suiren.ops.moments import (
+    affine,
+    composed_gradient,
+    gradient_by_input,
+    inverse_root,
+    kind_of_moments,
+    lowered_channels,
+    lowered_gradient,
+    lowered_moments,
+    moments,
+    per_channel,
+    summed,
+)
 from suiren.trace import Meta, meta
-
-# ---- arrays
-
-
-def _sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Sums over axes, kept as ones: pairwise within the last axes, then in float64."""
-    count = 0
-    while count < len(axes) and axes[len(axes) - 1 - count] == x.ndim - 1 - count:
-        count += 1
-    inner = tuple(range(x.ndim - count, x.ndim))
-    if inner:
-        x = np.add.reduce(x, axis=inner, keepdims=True)
-    outer = tuple([a for a in axes if a not in inner])
-    return np.add.reduce(x, axis=outer, keepdims=True, dtype=np.float64) if outer else x
-
-
-def _moments(x: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Differences to the mean, the mean and the variance (not corrected), both in x's dtype."""
-    count = prod([x.shape[a] for a in axes])
-    with np.errstate(all="ignore"):
-        mean = (_sum(x, axes) / np.float64(count)).astype(x.dtype)
-        centred = x - mean
-        variance = (_sum(centred * centred, axes) / np.float64(count)).astype(x.dtype)
-    return centred, mean, variance
-
-
-def _inverse_root(variance: np.ndarray, eps: float) -> np.ndarray:
-    kind = variance.dtype.type
-    return kind(1) / np.sqrt(variance + kind(eps))
-
-
-def _affine(x: np.ndarray, weight, bias) -> np.ndarray:
-    if weight is not None:
-        x = x * weight
-    if bias is not None:
-        x = x + bias
-    return x
-
-
-def _gradient_by_input(grad, normal, inverse, axes) -> np.ndarray:
-    """Through the normalization; grad is the gradient of its result, before scale and shift."""
-    count = grad.dtype.type(prod([grad.shape[a] for a in axes]))
-    mean = (_sum(grad, axes) / count).astype(grad.dtype)
-    along = (_sum(grad * normal, axes) / count).astype(grad.dtype)
-    return (grad - mean - normal * along) * inverse
-
-
-def _lowered_moments(x, axes):
-    """As :func:`_moments`, for nodes of a graph."""
-    count = float(prod([x.shape[a] for a in axes]))
-    mean = x.sum(axes, True) / count
-    centred = x - mean
-    return centred, mean, (centred * centred).sum(axes, True) / count
-
-
-def _lowered_gradient(grad, normal, inverse, axes):
-    """As :func:`_gradient_by_input`, for nodes of a graph."""
-    count = float(prod([grad.shape[a] for a in axes]))
-    mean, along = grad.sum(axes, True) / count, (grad * normal).sum(axes, True) / count
-    return (grad - mean - normal * along) * inverse
-
-
-def _lowered_channels(x, ndim: int):
-    return None if x is None else x.reshape(x.numel, *(1,) * (ndim - 2))
-
-
-def _split_shape(shape, groups: int) -> tuple[int, int, int]:
-    return shape[0], groups, prod(shape[1:]) // groups
-
-
-def _composed_gradient(grad, input, axes, eps, mean=None, variance=None):
-    """The same with operators, to be differentiated again."""
-    count = prod([input._meta.shape[a] for a in axes])
-    if mean is None:
-        mean = input.sum(axes, True) / count
-        centred = input - mean
-        variance = (centred * centred).sum(axes, True) / count
-        inverse = (variance + eps).rsqrt()
-        normal = centred * inverse
-        return normal, (
-            grad - grad.sum(axes, True) / count - normal * ((grad * normal).sum(axes, True) / count)
-        ) * inverse
-    inverse = (variance + eps).rsqrt()
-    return (input - mean) * inverse, grad * inverse
-
 
 # ---- batch normalization
 
 
-def _per_channel(x: np.ndarray | None, ndim: int):
-    return None if x is None else x.reshape(-1, *(1,) * (ndim - 2))
-
-
 def _stat_meta(input: Meta, weight=None) -> Meta:
-    # statistics of half types are float32, as PyTorch keeps them
-    return meta((input.shape[1],), _wide(input.dtype), input.device)
-
-
-def _wide(kind):
-    return dtypes.float32 if kind.is_half else kind
+    return meta((input.shape[1],), kind_of_moments(input.dtype), input.device)
 
 
 @operator(where=(), name="native_batch_norm")
@@ -144,14 +62,14 @@ class _batch_norm:
         axes = (0, *range(2, input.ndim))
         ndim = input.ndim
         if training:
-            centred, mean, variance = _moments(input, axes)
-            inverse = _inverse_root(variance, eps)
+            centred, mean, variance = moments(input, axes)
+            inverse = inverse_root(variance, eps)
         else:
             mean, variance = (
-                _per_channel(x.astype(input.dtype, copy=False), ndim) for x in (mean, variance)
+                per_channel(x.astype(input.dtype, copy=False), ndim) for x in (mean, variance)
             )
-            centred, inverse = input - mean, _inverse_root(variance, eps)
-        result = _affine(centred * inverse, _per_channel(weight, ndim), _per_channel(bias, ndim))
+            centred, inverse = input - mean, inverse_root(variance, eps)
+        result = affine(centred * inverse, per_channel(weight, ndim), per_channel(bias, ndim))
         stats = [np.ascontiguousarray(x.reshape(-1)) for x in (mean, inverse, variance)]
         return result.astype(input.dtype, copy=False), *stats
 
@@ -159,15 +77,15 @@ class _batch_norm:
         axes = (0, *range(2, input.ndim))
         ndim = input.ndim
         if training:
-            centred, mean, variance = _lowered_moments(input, axes)
+            centred, mean, variance = lowered_moments(input, axes)
         else:
             mean, variance = (
-                _lowered_channels(x.cast(input.dtype), ndim) for x in (mean, variance)
+                lowered_channels(x.cast(input.dtype), ndim) for x in (mean, variance)
             )
             centred = input - mean
         inverse = 1 / (variance + eps).sqrt()
-        result = _affine(
-            centred * inverse, _lowered_channels(weight, ndim), _lowered_channels(bias, ndim)
+        result = affine(
+            centred * inverse, lowered_channels(weight, ndim), lowered_channels(bias, ndim)
         )
         return result, *[x.reshape(input.shape[1]) for x in (mean, inverse, variance)]
 
@@ -187,9 +105,9 @@ def _composed_batch_norm(grad, input, weight, mean, variance, eps, training):
     shape = (1, -1, *(1,) * (input._meta.ndim - 2))
     scaled = grad if weight is None else grad * weight.reshape(shape)
     if training:
-        normal, by_input = _composed_gradient(scaled, input, axes, eps)
+        normal, by_input = composed_gradient(scaled, input, axes, eps)
     else:
-        normal, by_input = _composed_gradient(
+        normal, by_input = composed_gradient(
             scaled, input, axes, eps, mean.reshape(shape), variance.reshape(shape)
         )
     return by_input, (grad * normal).sum(axes), grad.sum(axes), None, None, None
@@ -214,29 +132,29 @@ class _batch_norm_gradient:
 
     def evaluate(grad, input, weight, mean, inverse, training):
         axes = (0, *range(2, input.ndim))
-        mean, inverse = _per_channel(mean, input.ndim), _per_channel(inverse, input.ndim)
+        mean, inverse = per_channel(mean, input.ndim), per_channel(inverse, input.ndim)
         normal = (input - mean) * inverse
-        by_weight = _sum(grad * normal, axes).reshape(-1).astype(mean.dtype)
-        by_bias = _sum(grad, axes).reshape(-1).astype(mean.dtype)
+        by_weight = summed(grad * normal, axes).reshape(-1).astype(mean.dtype)
+        by_bias = summed(grad, axes).reshape(-1).astype(mean.dtype)
         if training:
             # the two sums that the input's gradient needs are those of weight and bias
             count = grad.dtype.type(prod([grad.shape[a] for a in axes]))
-            along = _per_channel(by_weight / count, input.ndim)
-            level = _per_channel(by_bias / count, input.ndim)
+            along = per_channel(by_weight / count, input.ndim)
+            level = per_channel(by_bias / count, input.ndim)
             grad = grad - level - normal * along
-        scale = inverse if weight is None else inverse * _per_channel(weight, input.ndim)
+        scale = inverse if weight is None else inverse * per_channel(weight, input.ndim)
         return grad * scale, by_weight, by_bias
 
     def decompose(g, grad, input, weight, mean, inverse, training):
         axes = (0, *range(2, input.ndim))
         channels = input.shape[1]
-        mean, inverse = (_lowered_channels(x, input.ndim) for x in (mean, inverse))
+        mean, inverse = (lowered_channels(x, input.ndim) for x in (mean, inverse))
         normal = (input - mean) * inverse
         by_weight, by_bias = (grad * normal).sum(axes, True), grad.sum(axes, True)
         if training:
             count = float(prod([input.shape[a] for a in axes]))
             grad = grad - by_bias / count - normal * (by_weight / count)
-        scale = inverse if weight is None else inverse * _lowered_channels(weight, input.ndim)
+        scale = inverse if weight is None else inverse * lowered_channels(weight, input.ndim)
         return grad * scale, by_weight.reshape(channels), by_bias.reshape(channels)
 
 
@@ -360,20 +278,21 @@ class _layer_norm:
 
     def infer(input, weight, bias, eps, count):
         lead = input.ndim - count
-        stat = meta((*input.shape[:lead], *(1,) * count), _wide(input.dtype), input.device)
+        shape = (*input.shape[:lead], *(1,) * count)
+        stat = meta(shape, kind_of_moments(input.dtype), input.device)
         return input.flat, stat, stat
 
     def evaluate(input, weight, bias, eps, count):
         axes = tuple(range(input.ndim - count, input.ndim))
-        centred, mean, variance = _moments(input, axes)
-        inverse = _inverse_root(variance, eps)
-        return _affine(centred * inverse, weight, bias), mean, inverse
+        centred, mean, variance = moments(input, axes)
+        inverse = inverse_root(variance, eps)
+        return affine(centred * inverse, weight, bias), mean, inverse
 
     def decompose(g, input, weight, bias, eps, count):
         axes = tuple(range(input.ndim - count, input.ndim))
-        centred, mean, variance = _lowered_moments(input, axes)
+        centred, mean, variance = lowered_moments(input, axes)
         inverse = 1 / (variance + eps).sqrt()
-        return _affine(centred * inverse, weight, bias), mean, inverse
+        return affine(centred * inverse, weight, bias), mean, inverse
 
     def backward(grad, input, weight, bias_meta, result1, result2, eps, count, needs):
         if grad is None:
@@ -382,7 +301,7 @@ class _layer_norm:
         axes = tuple(range(len(lead), input._meta.ndim))
         if mode.grad:
             scaled = grad if weight is None else grad * weight
-            normal, by_input = _composed_gradient(scaled, input, axes, eps)
+            normal, by_input = composed_gradient(scaled, input, axes, eps)
             by_weight = grad * normal
             if lead:
                 by_weight, grad = by_weight.sum(lead), grad.sum(lead)
@@ -413,16 +332,16 @@ class _layer_norm_gradient:
         lead = tuple(range(input.ndim - count))
         normal = (input - mean) * inverse
         part = input.shape[input.ndim - count :]
-        by_weight = _sum(grad * normal, lead).astype(grad.dtype).reshape(part)
-        by_bias = _sum(grad, lead).astype(grad.dtype).reshape(part)
+        by_weight = summed(grad * normal, lead).astype(grad.dtype).reshape(part)
+        by_bias = summed(grad, lead).astype(grad.dtype).reshape(part)
         scaled = grad if weight is None else grad * weight
-        return _gradient_by_input(scaled, normal, inverse, axes), by_weight, by_bias
+        return gradient_by_input(scaled, normal, inverse, axes), by_weight, by_bias
 
     def decompose(g, grad, input, weight, mean, inverse, count):
         lead = tuple(range(input.ndim - count))
         normal = (input - mean) * inverse
         scaled = grad if weight is None else grad * weight
-        by_input = _lowered_gradient(scaled, normal, inverse, range(len(lead), input.ndim))
+        by_input = lowered_gradient(scaled, normal, inverse, range(len(lead), input.ndim))
         return by_input, (grad * normal).sum(lead), grad.sum(lead)
 
 
@@ -481,196 +400,3 @@ def torch_layer_norm(
 ):
     """:func:`torch.nn.functional.layer_norm`."""
     return _run_layer_norm(input, normalized_shape, weight, bias, eps)[0]
-
-
-# ---- group normalization
-
-
-@operator(where=(), name="native_group_norm")
-class _group_norm:
-    """(normalized input, mean, inverse standard deviation) over groups of channels."""
-
-    one_device = True
-    tensors = 4
-    results = 3
-    widen = True
-
-    def call(*arguments):
-        return apply(_group_norm.operator, arguments[:4], arguments[4:])
-
-    def infer(input, weight, bias, eps, groups):
-        stat = meta((input.shape[0], groups), _wide(input.dtype), input.device)
-        return input.flat, stat, stat
-
-    def evaluate(input, weight, bias, eps, groups):
-        split = input.reshape(len(input), groups, prod(input.shape[1:]) // groups)
-        centred, mean, variance = _moments(split, (2,))
-        inverse = _inverse_root(variance, eps)
-        ndim = input.ndim
-        result = _affine(
-            (centred * inverse).reshape(input.shape),
-            _per_channel(weight, ndim),
-            _per_channel(bias, ndim),
-        )
-        return result, mean[..., 0], inverse[..., 0]
-
-    def decompose(g, input, weight, bias, eps, groups):
-        split = input.reshape(*_split_shape(input.shape, groups))
-        centred, mean, variance = _lowered_moments(split, (2,))
-        inverse = 1 / (variance + eps).sqrt()
-        result = _affine(
-            (centred * inverse).reshape(*input.shape),
-            _lowered_channels(weight, input.ndim),
-            _lowered_channels(bias, input.ndim),
-        )
-        return result, mean.reshape(*mean.shape[:2]), inverse.reshape(*inverse.shape[:2])
-
-    def backward(grads, input, weight, bias_meta, result1, result2, eps, groups, needs):
-        grad = grads[0]
-        moments = _through_group_moments(grads[1], grads[2], input, result1, result2, groups)
-        if grad is None:
-            return moments, None, None, None
-        if mode.grad:
-            found = _composed_group_norm(grad, input, weight, eps, groups)
-        else:
-            found = _group_norm_gradient(grad, input, weight, result1, result2, groups)
-        by_input, by_weight, by_bias = (
-            x if need else None for x, need in zip(found, needs[:3], strict=True)
-        )
-        if moments is not None and by_input is not None:
-            by_input = by_input + moments
-        return by_input, by_weight, by_bias, None
-
-
-def _composed_group_norm(grad, input, weight, eps, groups):
-    shape = tuple(input._meta.shape)
-    channel = (1, -1, *(1,) * (len(shape) - 2))
-    split = (shape[0], groups, prod(shape[1:]) // groups)
-    scaled = grad if weight is None else grad * weight.reshape(channel)
-    normal, by_input = _composed_gradient(scaled.reshape(split), input.reshape(split), (2,), eps)
-    rest = (0, *range(2, len(shape)))
-    by_weight = (grad * normal.reshape(shape)).sum(rest)
-    return by_input.reshape(shape), by_weight, grad.sum(rest)
-
-
-def _through_group_moments(by_mean, by_inverse, input, mean, inverse, groups):
-    """What gradients of the mean and of the inverse deviation add to the input's; None: nothing.
-
-    The mean moves by 1 / count with each element, the inverse deviation r by -r**3 times the
-    element's difference to the mean / count.
-    """
-    if by_mean is None and by_inverse is None:
-        return None
-    shape = tuple(input._meta.shape)
-    count = prod(shape[1:]) // groups
-    split = input.reshape((shape[0], groups, count))
-    found = by_mean.unsqueeze(-1).expand(split._meta.shape) if by_mean is not None else 0
-    if by_inverse is not None:
-        slope = (by_inverse * inverse**3).unsqueeze(-1)
-        found = found - slope * (split - mean.unsqueeze(-1))
-    return (found / count).reshape(shape)
-
-
-@operator(where=(), name="native_group_norm_gradient", node_name="NativeGroupNormBackwardBackward0")
-class _group_norm_gradient:
-    """Gradients of group normalization by its input, weight and bias."""
-
-    tensors = 5
-    results = 3
-    widen = True
-
-    def call(grad, input, weight, mean, inverse, groups):
-        return apply(
-            _group_norm_gradient.operator, (grad, input, weight, mean, inverse), (groups,)
-        )
-
-    def infer(grad, input, weight, mean, inverse, groups):
-        channel = meta((input.shape[1],), input.dtype, input.device)
-        return input.flat, channel, channel
-
-    def evaluate(grad, input, weight, mean, inverse, groups):
-        shape = input.shape
-        split = (len(input), groups, prod(shape[1:]) // groups)
-        inverse = inverse[..., None]
-        normal = (input.reshape(split) - mean[..., None]) * inverse
-        rest = (0, *range(2, input.ndim))
-        by_weight = _sum(grad * normal.reshape(shape), rest).reshape(-1).astype(grad.dtype)
-        by_bias = _sum(grad, rest).reshape(-1).astype(grad.dtype)
-        scaled = grad if weight is None else grad * _per_channel(weight, input.ndim)
-        by_input = _gradient_by_input(scaled.reshape(split), normal, inverse, (2,))
-        return by_input.reshape(shape), by_weight, by_bias
-
-    def decompose(g, grad, input, weight, mean, inverse, groups):
-        shape = input.shape
-        split = _split_shape(shape, groups)
-        inverse = inverse.unsqueeze(2)
-        normal = (input.reshape(*split) - mean.unsqueeze(2)) * inverse
-        rest = (0, *range(2, input.ndim))
-        by_weight = (grad * normal.reshape(*shape)).sum(rest)
-        scaled = grad if weight is None else grad * _lowered_channels(weight, input.ndim)
-        by_input = _lowered_gradient(scaled.reshape(*split), normal, inverse, (2,))
-        return by_input.reshape(*shape), by_weight, grad.sum(rest)
-
-
-def _run_group_norm(input, groups, weight, bias, eps):
-    shape = input._meta.shape
-    if len(shape) < 2:
-        raise RuntimeError(
-            f"Expected at least 2 dimensions for input tensor but received {len(shape)}"
-        )
-    if groups <= 0:
-        raise RuntimeError(f"num groups must be greater than 0, got {groups}")
-    if shape[1] % groups:
-        raise RuntimeError(
-            "Expected number of channels in input to be divisible by num_groups, but got input "
-            f"of shape {list(shape)} and num_groups={groups}"
-        )
-    for name, x in (("weight", weight), ("bias", bias)):
-        if x is not None and tuple(x._meta.shape) != (shape[1],):
-            raise RuntimeError(
-                f"Expected {name} to be a vector of size equal to the number of channels in "
-                f"input, but got {name} of shape {list(x._meta.shape)} and input of shape "
-                f"{list(shape)}"
-            )
-    if not input._meta.dtype.is_floating_point:
-        raise NotImplementedError(f"group_norm is not implemented for {input._meta.dtype}")
-    return apply(_group_norm.operator, (input, weight, bias, float(eps)), (groups,))
-
-
-@composite(where=("nn.functional",), out=False)
-def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
-    """``(input - mean) / sqrt(variance + eps) * weight + bias`` over groups of channels.
-
-    input: (batch, channels, ...), channels divisible by num_groups; weight, bias: (channels,) or
-    None. Raises ValueError for one value per group. Source: torch.nn.functional.group_norm.
-    """
-    shape = input._meta.shape
-    if len(shape) < 2:
-        raise RuntimeError(
-            f"Expected at least 2 dimensions for input tensor but received {len(shape)}"
-        )
-    if groups_hold_one_value(shape, num_groups):
-        raise ValueError(
-            "Expected more than 1 value per channel when training, got input size "
-            f"{[shape[0] * shape[1] // num_groups, num_groups, *shape[2:]]}"
-        )
-    return _run_group_norm(input, num_groups, weight, bias, eps)[0]
-
-
-def groups_hold_one_value(shape, groups: int) -> bool:
-    """Whether nothing would be left to normalize."""
-    return bool(groups) and shape[0] * (shape[1] // groups) * prod(shape[2:]) == 1
-
-
-@composite(where=("torch",), name="group_norm", out=False)
-def torch_group_norm(
-    input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True
-):
-    """:func:`torch.nn.functional.group_norm`."""
-    return _run_group_norm(input, num_groups, weight, bias, eps)[0]
-
-
-@composite(where=("torch",), out=False)
-def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
-    """group_norm's result, mean and inverse standard deviation. Source: torch.native_group_norm."""
-    return _run_group_norm(input, group, weight, bias, eps)
