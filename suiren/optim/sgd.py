@@ -120,14 +120,23 @@ class SGD(GroupwiseOptimizer):
     def _update_at_once(
         self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]], lr: Any, decay: Any
     ) -> bool:
-        """The same as one entry for each parameter, if they are plain and not in the first step."""
+        """The same as one entry for each parameter, if they are plain.
+
+        In the first step buffers become what the gradients are; decayed ones are left out.
+        """
         momentum = group["momentum"]
         attributes, numbers = self._numbers_of(group, lr, decay)
         if momentum == 0:
             return update(sgd_step, attributes, pairs, numbers, ((0, 1),))
+        buffers = [self._state[param].get("momentum_buffer") for param, _ in pairs]
+        if all(buffer is None for buffer in buffers) and not (group["nesterov"] or decay):
+            if not update(sgd_step, (), pairs, (-lr, None), ((0, 1),)):
+                return False
+            for param, grad in pairs:
+                self._state[param]["momentum_buffer"] = grad.detach().clone()
+            return True
         rows = []
-        for param, grad in pairs:
-            buffer = self._state[param].get("momentum_buffer")
+        for (param, grad), buffer in zip(pairs, buffers, strict=True):
             if buffer is None:
                 return False
             rows.append((param, grad, buffer))
