@@ -24,6 +24,7 @@ from suiren.ops import (  # noqa: F401
     finite_differences,
     flat_positions,
     fourier,
+    gelu,
     group_normalization,
     histograms,
     index_tensors,

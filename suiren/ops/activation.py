@@ -17,7 +17,6 @@ from suiren.interpreter import accurate
 from suiren.operator import NAMESPACES, composite, operator
 from suiren.ops.creation import from_array
 from suiren.ops.elementwise import assign, elementwise
-from suiren.ops.error_functions import erf_of
 from suiren.ops.extremes import larger, smaller
 from suiren.ops.lowering import exact, narrow
 from suiren.ops.views import wrap_dim
@@ -27,7 +26,8 @@ FUNCTIONAL = ("nn.functional",)
 BOTH = ("torch", "nn.functional")
 
 
-def _floating(common, metas) -> None:
+def floating_only(common, metas) -> None:
+    """Raises NotImplementedError for other types, as PyTorch's kernels of activations do."""
     kind = metas[0].dtype if metas[0].__class__ is Meta else common
     if not kind.is_floating_point:
         raise NotImplementedError(
@@ -80,7 +80,7 @@ class leaky_relu:
     Source: torch.nn.functional.leaky_relu.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, negative_slope=0.01, inplace=False):
         result = apply(leaky_relu.operator, (input, negative_slope))
@@ -158,7 +158,7 @@ class hardsigmoid:
     Source: torch.nn.functional.hardsigmoid.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, inplace=False):
         return _placed(input, apply(hardsigmoid.operator, (input,)), inplace, "hardsigmoid_")
@@ -181,7 +181,7 @@ class hardswish:
     Source: torch.nn.functional.hardswish.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, inplace=False):
         return _placed(input, apply(hardswish.operator, (input,)), inplace, "hardswish_")
@@ -205,7 +205,7 @@ class hardshrink:
     Source: torch.nn.functional.hardshrink.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, lambd=0.5):
         return apply(hardshrink.operator, (input, lambd))
@@ -229,7 +229,7 @@ class softshrink:
     Raises RuntimeError for a negative ``lambd``. Source: torch.nn.functional.softshrink.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, lambd=0.5):
         if lambd < 0:
@@ -281,7 +281,7 @@ class elu:
     Source: torch.nn.functional.elu; Clevert et al. 2015, arXiv:1511.07289.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, alpha=1.0, inplace=False):
         result = apply(elu.operator, (input, alpha, 1.0, 1.0))
@@ -314,7 +314,7 @@ class celu:
     Raises RuntimeError for alpha = 0. Source: torch.nn.functional.celu; arXiv:1704.07483.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, alpha=1.0, inplace=False):
         if alpha == 0:
@@ -341,7 +341,7 @@ class silu:
 
     def refuse(common, metas):
         if common.category < dtypes.FLOATING:
-            _floating(common, metas)
+            floating_only(common, metas)
 
     def call(input, inplace=False):
         return _placed(input, apply(silu.operator, (input,)), inplace, "silu_")
@@ -362,7 +362,7 @@ class silu:
 class mish:
     """``input * tanh(softplus(input))``. Source: torch.nn.functional.mish; arXiv:1908.08681."""
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, inplace=False):
         return _placed(input, apply(mish.operator, (input,)), inplace, "mish_")
@@ -385,7 +385,7 @@ class softplus:
     Source: torch.nn.functional.softplus.
     """
 
-    refuse = _floating
+    refuse = floating_only
 
     def call(input, beta=1.0, threshold=20.0):
         return apply(softplus.operator, (input, beta, threshold))
@@ -407,7 +407,7 @@ class softplus:
 class logsigmoid:
     """``log(1 / (1 + exp(-input)))``, without overflow. Source: torch.nn.functional.logsigmoid."""
 
-    refuse = _floating
+    refuse = floating_only
 
     def evaluate(input):
         return np.minimum(input, input.dtype.type(0)) - accurate.log1p(accurate.exp(-np.abs(input)))
@@ -417,95 +417,6 @@ class logsigmoid:
 
 
 NAMESPACES["nn.functional"]["logsigmoid"] = logsigmoid
-
-_ROOT_HALF = 0.7071067811865476
-_ROOT_2_OVER_PI = 0.7978845608028654
-_CUBIC = 0.044715
-
-
-# A ratio of polynomials in x * x for erf(x) / x on [-4, 4], in float32: erf is off by 2e-7 at most
-# (measured), and twenty times as fast as the operator torch.erf, which is exact to the last digit.
-_ERF_ABOVE = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06,
-              -5.69250639462346e-05, -7.34990630326855e-04, -2.95459980854025e-03,
-              -1.60960333262415e-02)  # fmt: skip
-_ERF_BELOW = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03,
-              -7.37332916720468e-03, -1.42647390514189e-02)  # fmt: skip
-
-
-def _polynomial(x: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
-    result = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        result *= x
-        result += x.dtype.type(coefficient)
-    return result
-
-
-def _below(x: np.ndarray) -> np.ndarray:
-    """The probability that a standard normal number is below x."""
-    kind = x.dtype.type
-    scaled = x * kind(_ROOT_HALF)
-    if x.dtype == np.float64:
-        return kind(0.5) * (kind(1) + erf_of(scaled))
-    scaled = np.clip(scaled, kind(-4), kind(4))
-    square = scaled * scaled
-    ratio = _polynomial(square, _ERF_ABOVE) / _polynomial(square, _ERF_BELOW)
-    found = kind(0.5) + kind(0.5) * scaled * ratio
-    # beyond 3.92 float32 cannot tell erf from one; an error there would be multiplied by x
-    return np.where(scaled < -3.92, kind(0), np.where(scaled > 3.92, kind(1), found))
-
-
-@elementwise("same", name="normal_cdf", where=(), inplace=False)
-class _normal_cdf:
-    """The probability that a standard normal number is below the input."""
-
-    def evaluate(input):
-        return _below(input)
-
-    def decompose(g, input):
-        return ((input * _ROOT_HALF).erf() + 1) * 0.5
-
-    def grad_input(grad, input):
-        return grad * ((input * input * -0.5).exp() * (_ROOT_2_OVER_PI / 2))
-
-
-def _gelu_inner(x):
-    """The argument of tanh in the approximation of Hendrycks and Gimpel."""
-    return (x + x * x * x * _CUBIC) * _ROOT_2_OVER_PI
-
-
-@elementwise("same", tensors=1, where=FUNCTIONAL, inplace=False, out=False)
-class gelu:
-    """``input * Phi(input)`` with the normal distribution function Phi, or tanh close to it.
-
-    Raises RuntimeError unless ``approximate`` is "none" or "tanh".
-    Source: torch.nn.functional.gelu; Hendrycks and Gimpel 2016, arXiv:1606.08415.
-    """
-
-    refuse = _floating
-
-    def call(input, *, approximate="none"):
-        if approximate not in ("none", "tanh"):
-            raise RuntimeError("approximate argument must be either none or tanh.")
-        return apply(gelu.operator, (input,), (approximate,))
-
-    def evaluate(input, approximate):
-        kind = input.dtype.type
-        if approximate == "tanh":
-            return kind(0.5) * input * (kind(1) + accurate.tanh(_gelu_inner(input)))
-        return input * _below(input)
-
-    def decompose(g, input, approximate):
-        if approximate == "tanh":
-            return input * 0.5 * (_gelu_inner(input).tanh() + 1)
-        return input * (((input * _ROOT_HALF).erf() + 1) * 0.5)
-
-    def grad_input(grad, input, approximate):
-        if approximate == "tanh":
-            gate = _gelu_inner(input).tanh()
-            slope = (1 + 3 * _CUBIC * input * input) * _ROOT_2_OVER_PI
-            return grad * (0.5 * (1 + gate) + 0.5 * input * (1 - gate * gate) * slope)
-        density = (input * input * -0.5).exp() * (_ROOT_2_OVER_PI / 2)
-        return grad * (_normal_cdf(input) + input * density)
 
 
 # ---- with tensors of parameters or noise
@@ -622,7 +533,7 @@ class glu:
         return apply(glu.operator, (input,), (axis,))
 
     def infer(input, dim):
-        _floating(input.dtype, (input,))
+        floating_only(input.dtype, (input,))
         shape = [*input.shape]
         shape[dim] //= 2
         return input.like(shape=shape)
