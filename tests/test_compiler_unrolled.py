@@ -112,6 +112,17 @@ def test_sums_with_an_operand_in_common():
         assert _count(made[-1], "matmul") == 1
 
 
+def test_sums_of_batches_and_of_reshaped_products():
+    with compiling() as made:
+        total = torch.randn(3, 5, 4)
+        w = torch.randn(6, 4)
+        for _ in range(5):
+            total = total + torch.randn(3, 5, 2) @ torch.randn(3, 2, 4)
+            total = total + (torch.randn(15, 6) @ w).view(3, 5, 4)
+        (total * 2).sum().item()
+        assert _count(made[-1], "matmul") == 2
+
+
 def test_a_product_that_is_kept_is_not_summed():
     with compiling():
         pairs = [(torch.randn(4, 3), torch.randn(3, 5)) for _ in range(6)]

@@ -216,7 +216,8 @@ class _Sums:
         for leaves in self.leaves.values():
             for kind, found in self._kinds(leaves).items():
                 if kind is not None and kind[0] == "matmul":
-                    for place, pair in enumerate(_in_order([leaf.inputs for leaf in found])):
+                    pairs = [base_of(leaf).inputs for leaf in found]
+                    for place, pair in enumerate(_in_order(pairs)):
                         self.places.update((_moved(x), place) for x in pair)
 
     def _leaves(self, root: Node, inside: set[Node]) -> Iterator[Node]:
@@ -238,8 +239,8 @@ class _Sums:
         base = base_of(leaf)
         if not self._alone(leaf) or not self._alone(base):
             return None
-        if leaf.op == "matmul" and leaf.ndim == 2:
-            return ("matmul", leaf.inputs[0].dtype, leaf.inputs[0].shape[1])
+        if base.op == "matmul":
+            return ("matmul", base.inputs[0].dtype, *(x.shape for x in base.inputs))
         if base.op == "reduce" and base.attributes[0] == "sum" and base.attributes[1][0] == 0:
             return ("reduce", base.attributes[1], base.inputs[0].shape)
         return None
@@ -262,7 +263,8 @@ class _Sums:
             if kind is None or len(found) < FEWEST:
                 rest += found
             elif kind[0] == "matmul":
-                terms += _sum_of_products(g, [copy.inputs(leaf) for leaf in found])
+                products = _sum_of_products(g, [copy.inputs(base_of(leaf)) for leaf in found])
+                terms += [g.reshape(x, found[0].shape) for x in products]
             else:
                 x = together([copy.made[x] for x in self._rows(found)], 0)
                 terms.append(g.reduce("sum", x, kind[1]).reshape(*found[0].shape))
@@ -275,6 +277,18 @@ class _Sums:
         if all(_moved(x) in self.places for x in parts):
             return sorted(parts, key=lambda x: self.places[_moved(x)])
         return [x for x, in _in_order([(x,) for x in parts])]
+
+
+def _total(terms: Sequence[Node]) -> Node:
+    """The sum of the terms, of what they were before all of them were moved alike."""
+    first = terms[0]
+    if len(terms) > 1 and first.op in ("permute", "reshape"):
+        inner = [x.inputs[0] for x in terms]
+        alike = {(x.op, x.attributes, i.shape) for x, i in zip(terms, inner, strict=True)}
+        if len(alike) == 1:
+            g = first.graph
+            return g.make(first.op, (_total(inner),), first.attributes, first.shape, first.dtype)
+    return _added(sorted(terms, key=lambda x: x.index))
 
 
 def _added(terms: Sequence[Node]) -> Node:
@@ -291,14 +305,14 @@ def _sum_of_products(g: Graph, pairs: Sequence[tuple[Node, ...]]) -> list[Node]:
             same: dict[Node, list[Node]] = {}
             for pair in pairs:
                 same.setdefault(pair[which], []).append(pair[1 - which])
-            sums = [(x, _added(sorted(o, key=lambda x: x.index))) for x, o in same.items()]
+            sums = [(x, _total(others)) for x, others in same.items()]
             pairs = [(total, x) if which else (x, total) for x, total in sums]
     a, b = pairs[0]
     nbytes = sum(a.nbytes + b.nbytes for a, b in pairs)
-    if len(pairs) < FEWEST or a.shape[1] >= LONG or nbytes > LARGEST:
+    if len(pairs) < FEWEST or a.shape[-1] >= LONG or nbytes > LARGEST:
         return [g.matmul(a, b) for a, b in pairs]
-    pairs = _in_order(pairs)
-    return [g.matmul(together([a for a, _ in pairs], 1), together([b for _, b in pairs], 0))]
+    pairs, k = _in_order(pairs), a.ndim - 1
+    return [g.matmul(together([a for a, _ in pairs], k), together([b for _, b in pairs], k - 1))]
 
 
 # ---- products with one weight

@@ -33,7 +33,7 @@ COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to 
 # they could have saved comes to a part of that.
 ENTRY_BYTES = 1 << 12
 SMALL_ENTRIES, SMALL_COST, SMALL_PATIENCE = 32, 3000, 32
-LONG_ENTRIES, LONG_COST, LONG_PATIENCE = 128, 128, 32
+LONG_ENTRIES, LONG_COST, LONG_PATIENCE = 128, 400, 32
 # To interpret large convolutions once takes longer than to compile them: they do not wait.
 HEAVY, HEAVY_BYTES = "convolution", 16 << 20
 # Nor does what writes so much memory that to interpret it takes as long as to compile it.
