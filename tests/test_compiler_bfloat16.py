@@ -188,6 +188,10 @@ NAMED = {
     ),
     "1x1": (completed(channels=32, results=48, size=(9, 9), kernel=(1, 1), padding=(0, 0)),
             "matmul"),
+    "1x1, stride 2": (
+        completed(channels=32, results=48, size=(10, 9), kernel=(1, 1), padding=(0, 0),
+                  stride=(2, 2)), "matmul",
+    ),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def _unwidened(x: Node) -> Node | None:
         return None
     if x.op == "cast":
         return x.inputs[0] if x.inputs[0].dtype.is_half else None
-    if x.op not in ("reshape", "permute", "expand", "slice"):
+    if x.op not in ("reshape", "permute", "expand", "slice", "copy"):
         return None
     inner = _unwidened(x.inputs[0])
     if inner is None:
