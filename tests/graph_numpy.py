@@ -128,13 +128,16 @@ def _pad(node, arrays, inputs):
     return np.pad(arrays[0], sides, constant_values=np.asarray(value).astype(arrays[0].dtype))
 
 
+_AT = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
 def _scatter(node, arrays, inputs):
     base, index, values = arrays
     how, dim = node.attributes
     result = np.array(base)
     key = (slice(None),) * dim + (index,)
-    if how == "add":
-        np.add.at(result, key, values)
+    if how in _AT:
+        _AT[how].at(result, key, values)
     else:
         result[key] = values
     return result
@@ -146,8 +149,8 @@ def _scatter_along(node, arrays, inputs):
     result = np.array(base)
     grid = list(np.indices(index.shape, sparse=True))
     grid[dim] = index
-    if how == "add":
-        np.add.at(result, tuple(grid), values)
+    if how in _AT:
+        _AT[how].at(result, tuple(grid), values)
     else:
         result[tuple(grid)] = values
     return result

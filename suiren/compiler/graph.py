@@ -331,7 +331,8 @@ class Graph:
         """``result = base``, then ``result[..., index[i], ...] += values[..., i, ...]``.
 
         ``index`` has one dimension; ``values`` the shape of ``base`` with ``len(index)`` elements
-        along ``dim``. ``how`` is "add", or "set" for ``=`` (of equal indices the last one stays).
+        along ``dim``. ``how`` is "add", "mul", "max", "min", or "set" for ``=`` (of equal indices
+        the last one stays).
         """
         if not checked:
             self.check_range(index, 0, base.shape[dim])

@@ -561,7 +561,7 @@ def _ordered(node: Node, tasks: int, page: _Page) -> list[str]:
     page.add(f"for i in 0..{values.shape[dim] if values.ndim > dim else values.numel}, in order, "
              f"along dimension {dim}{shared}:")  # fmt: skip
     page.depth += 1
-    sign = "+=" if kind == "add" else "="
+    sign = {"add": "+=", "mul": "*=", "set": "="}.get(kind, f"{kind}=")
     along = f"{name_of(index)}[{'..., i, ...' if node.op == 'scatter_along' else 'i'}]"
     page.add(
         f"{name_of(node)}[..., {along}, ...] {sign} {name_of(values)}[..., i, ...]", node

@@ -375,6 +375,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
 
 
 REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
+_NAMES = {"sum": "add", "mean": "add", "prod": "mul", "amax": "max", "amin": "min"}
 _UFUNCS = {"sum": np.add, "mean": np.add, "prod": np.multiply, "amax": np.maximum,
            "amin": np.minimum}  # fmt: skip
 
@@ -431,9 +432,23 @@ class scatter_reduced:
         return input
 
     def decompose(g, input, index, src, dim, how, include_self):
-        if how != "sum" or not include_self:
-            raise g.NotNative(how)
-        return _lowered_scatter(g, "add", input, index, src, dim)
+        kind, mean = input.dtype, how == "mean"
+        if mean and not kind.is_floating_point or how in ("mean", "prod") and kind.is_half:
+            raise g.NotNative(f"{how} of {kind.name}")
+        if kind is dtypes.bool and how in ("sum", "prod"):
+            raise g.NotNative(f"{how} of truth values")
+
+        def joined(name, x, value):
+            return _lowered_scatter(g, name, x, index, g.full(index.shape, value, x.dtype), dim)
+
+        if not include_self:
+            held = np.dtype(np.float32 if kind.is_half else kind.numpy)
+            input = joined("set", input, _start_value(how, held))
+        found = _lowered_scatter(g, _NAMES[how], input, index, src, dim)
+        if not mean:
+            return found
+        count = g.full(input.shape, 1 if include_self else 0, kind)
+        return found / joined("add", count, 1).max(1)
 
     def backward(grad, input, index, src, result, dim, how, include_self, needs):
         return _reduce_gradients(grad, input, index, src, result, dim, how, include_self)

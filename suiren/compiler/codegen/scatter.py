@@ -111,6 +111,19 @@ def _add(b: Emitter, kind: dtype, x: Operand, y: Operand) -> Operand:
     return arithmetic.apply(b, "add", kind, [x, y])
 
 
+def _joined(b: Emitter, how: str, kind: dtype, x: Operand, y: Operand) -> Operand:
+    """What becomes of an element at which another one arrives."""
+    if how == "add":
+        return _add(b, kind, x, y)
+    if kind is dtypes.bool:
+        return b.binary("or" if how == "max" else "and", x, y)
+    if kind.is_half:
+        wide = [arithmetic.cast(b, v, kind, dtypes.float32) for v in (x, y)]
+        found = arithmetic.apply(b, how, dtypes.float32, wide)
+        return arithmetic.cast(b, found, dtypes.float32, kind)
+    return arithmetic.apply(b, how, kind, [x, y])
+
+
 def _scatter(node: Node, target: Target) -> Kernel:
     _, index, values = node.inputs
     how, dim = node.attributes
@@ -132,8 +145,8 @@ def _scatter(node: Node, target: Target) -> Kernel:
 
     def put(source: Int, to: Int, width: int, mask: Operand | None) -> None:
         value = _load(b, what, source, kind, width, mask)
-        if how == "add":
-            value = _add(b, kind, _load(b, result, to, kind, width, mask), value)
+        if how != "set":
+            value = _joined(b, how, kind, _load(b, result, to, kind, width, mask), value)
         _store(b, value, result, to, kind, mask)
 
     def body(o: Int, begin: Int, end: Int) -> None:
