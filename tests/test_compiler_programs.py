@@ -311,3 +311,18 @@ def test_dear_values_that_each_row_would_compute_again_are_stored():
         suiren.nn.functional.cross_entropy(x, y).item()
     kernels = [step.kernel for program in made for step in program.plan.steps if step.kernel]
     assert "log" in {getattr(key, "op", None) for kernel in kernels for key in kernel.keys}
+
+
+@pytest.mark.parametrize(
+    "shape, kernel", [((3, 4, 90), (9,)), ((2, 5, 100), (16,)), ((2, 3, 10, 40), (3, 9))]
+)
+def test_maxima_of_long_windows(shape, kernel):
+    drawn = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+    drawn.flat[7] = np.nan
+    pool = getattr(suiren.nn.functional, f"max_pool{len(kernel)}d")
+    with compiling() as made:  # which compares with the interpreter
+        x = suiren.tensor(drawn, requires_grad=True)
+        best, places = pool(x, kernel, return_indices=True)
+        best.backward(suiren.arange(best.numel()).reshape(best.shape).float())
+        places.tolist(), x.grad.tolist()
+    assert made

@@ -24,6 +24,7 @@ from suiren.interpreter.windows import Taps, transpose_taps
 from suiren.ops.lowered_taps import along, taken, weighted, widened
 
 MOST = 36  # places in a window that are compared one by one
+LONG = 9  # places side by side: from here on a reduction along them is faster
 
 
 class Windows:
@@ -85,7 +86,8 @@ def max_pool(g: Any, x: Any, sizes, kernel, stride, padding, dilation) -> tuple[
     windows = Windows(x.shape, sizes, kernel, stride, padding, dilation)
     if windows.may_be_empty():
         raise g.NotNative("windows that hold nothing")
-    if prod(kernel) > MOST:
+    long = windows.side_by_side and kernel[-1] >= LONG
+    if prod(kernel) > MOST or long:
         best, positions = _max_by_dimensions(g, x, [_within(windows, a) for a in range(len(sizes))])
         g.facts[positions] = (windows, None)
         return best, positions
