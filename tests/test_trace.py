@@ -471,5 +471,5 @@ def test_who_is_compiled_when():
     assert patience(8, 200_000) == 2
     assert patience(60, 10) == 2
     assert patience(200, 10) == 32  # long, over little data
-    assert patience(200, 100_000) == 6
-    assert patience(200, 250_000) == 3
+    assert patience(200, 100_000) == 4
+    assert patience(200, 250_000) == 2

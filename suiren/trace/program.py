@@ -28,12 +28,12 @@ from suiren.trace.value import Value
 _JIT = os.environ.get("SUIREN_JIT", "")
 COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to be seen
 # What a compiled run saves is about a microsecond an entry, and one for so many bytes of results.
-# To compile takes ten milliseconds and more, and about half a millisecond an entry. So programs
-# that save little, small ones and long ones over little data (loops unrolled), wait until what
-# they could have saved comes to a part of that.
+# To compile takes ten milliseconds and more, half a millisecond an entry or more. So programs that
+# save little, small ones and long ones over little data (loops unrolled), wait until what they
+# could have saved comes to a part of that.
 ENTRY_BYTES = 1 << 12
 SMALL_ENTRIES, SMALL_COST, SMALL_PATIENCE = 32, 3000, 32
-LONG_ENTRIES, LONG_COST, LONG_PATIENCE = 128, 400, 32
+LONG_ENTRIES, LONG_COST, LONG_PATIENCE = 128, 200, 32
 # To interpret large convolutions once takes longer than to compile them: they do not wait.
 HEAVY, HEAVY_BYTES = "convolution", 16 << 20
 # Nor does what writes so much memory that to interpret it takes as long as to compile it.

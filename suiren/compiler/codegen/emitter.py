@@ -485,6 +485,16 @@ class Emitter:
         self.jump(head)
         self.label(done)
 
+    def opaque(self, number: Int) -> Int:
+        """The number, of which LLVM does not know that it counts a loop's rounds.
+
+        Else it looks for the best pointers to step through many arrays at once, which takes longer
+        than all the rest of compiling; addresses are worked out from the number as well.
+        """
+        if isinstance(number, int):
+            return number
+        return self.make(f'call i64 asm "", "=r,0"(i64 {number.text})', "i64")
+
     @contextmanager
     def when(self, condition: Operand) -> Iterator[None]:
         """The body is run if the (scalar) condition holds."""

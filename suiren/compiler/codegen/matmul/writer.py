@@ -154,6 +154,7 @@ class Writer:
                 place = b.pointer(self.area, r * tile.columns + v * tile.lanes, compute)
                 b.store(value, place, size)
         with b.loop(first, tile.rows) as at:
+            at = b.opaque(at)
             for v in range(tile.vectors):
                 index = b.iadd(b.imul(at, tile.columns), v * tile.lanes)
                 place = b.pointer(self.area, index, compute)
@@ -195,6 +196,7 @@ class Writer:
         if self.ragged:
             columns = b.imin(columns, b.isub(self.product.n, column))
         with b.loop(0, columns) as at:
+            at = b.opaque(at)
             for start in range(0, tile.rows, width):
                 begin = b.iadd(first, start)
                 left = positive_left(b, tile.rows, begin)
