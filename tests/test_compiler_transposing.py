@@ -86,3 +86,39 @@ def test_loops_of_squares_are_used():
     texts = [step.kernel.text for step in made[-1].plan.steps if step.kernel is not None]
     assert any("shufflevector" in text for text in texts)
     assert not any("masked.gather" in text for text in texts)
+
+
+def test_equal_kernels_over_arrays_of_unlike_sizes():
+    """Paddings read across, the same but for where they begin and where the array ends."""
+    with compiling():
+        arrays = [np.arange(n * 40, dtype=np.float32).reshape(n, 40) for n in (90, 30, 60, 45)]
+        for begin in (0, 7):
+            given = [suiren.tensor(a) for a in arrays]
+            for x in given:
+                x.sum().item()
+            pad = suiren.nn.functional.pad
+            ends = [begin * i for i in range(len(given))]
+            made = [
+                pad(x[e // 3 : e // 3 + 20], (1, 2, 3, 4), value=-1).t().contiguous().clone()
+                for x, e in zip(given, ends, strict=True)
+            ]
+            for x, e, found in zip(arrays, ends, made, strict=True):
+                part = x[e // 3 : e // 3 + 20]
+                _same(found, np.pad(part, ((3, 4), (1, 2)), constant_values=-1).T)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int16"])
+@pytest.mark.parametrize("shape", [(33, 16, 9), (16, 4, 5), (40, 6, 70), (70, 2, 20)])
+def test_pairs(shape, kind):
+    """Numbers of two bytes from places apart, two by two."""
+    o, c, taps = shape
+    numbers = np.arange(o * c * taps).reshape(shape) % 199
+    with small_tasks(), compiling() as made:
+        x = suiren.tensor(numbers).to(getattr(suiren, kind))
+        x.sum().item()
+        found = x.reshape(o, c // 2, 2, taps).permute(3, 1, 0, 2).contiguous().clone()
+        _same(found, numbers.reshape(o, c // 2, 2, taps).transpose(3, 1, 0, 2))
+        turned = x.flip(2).reshape(o, c // 2, 2, taps).permute(1, 3, 0, 2).contiguous().clone()
+        _same(turned, numbers[:, :, ::-1].reshape(o, c // 2, 2, taps).transpose(1, 3, 0, 2))
+    texts = [s.kernel.text for native in made for s in native.plan.steps if s.kernel is not None]
+    assert not any("masked.gather" in text for text in texts)

@@ -58,7 +58,9 @@ def described(resolver: Resolver, origins: dict[int, Any], own: Sequence[Any]) -
     found: list[tuple] = [(tuple(resolver.sizes), tuple(group.sizes), resolver.rows)]
     for term in resolver.terms.values():
         inputs = tuple([terms[id(x)] for x in term.inputs])
-        guards = tuple([(offset(e), low, high) for e, low, high in term.guards])
+        guards: tuple = tuple([(offset(e), low, high) for e, low, high in term.guards])
+        if guards and term.op == "load" and term.node is not None:
+            guards = (*guards, term.node.numel)  # where reading across has to end
         found.append(
             (term.op, inputs, term.dtype.name, which(term.node), offset(term.at), guards,
              term.step, term.bound, term.inside, term.level)

@@ -69,10 +69,12 @@ def find_run(at: Affine, sizes: list[int], rows: int) -> Run:
 class Squares:
     """The loops of a nest that reads across; ``units`` of them are shared out."""
 
-    def __init__(self, nest: LoopNest, run: Run, loads: list[Term]):
+    def __init__(self, nest: LoopNest, run: Run, loads: list[Term], width: int = 0):
         self.nest, self.run, self.loads = nest, run, loads
-        self.width, self.length = nest.width, nest.sizes[-1]
-        self.outer = [v for v in range(nest.rows) if v not in run.variables]
+        # lanes, and the variable that vectors go along
+        self.width, self.along = width or nest.width, len(nest.sizes) - 1 - bool(width)
+        self.length = nest.sizes[self.along]
+        self.outer = [v for v in range(self.along) if v not in run.variables]
         self.rows = min(run.count, SQUARES * self.width)  # of a unit
         self.bands = -(-run.count // self.rows)
         others = prod(nest.sizes[v] for v in self.outer) * self.bands
@@ -164,26 +166,31 @@ class Squares:
                 for kind, area in zip(kinds, areas, strict=True)
             ])  # fmt: skip
 
-    def _lines(self, term: Term, row: Int, count: int, lanes: int) -> list[Operand]:
-        """What lies side by side in memory from a row on, for each lane of a vector."""
+    def _lines(
+        self, term: Term, row: Int, count: int, lanes: int, beside: Int = 0
+    ) -> list[Operand]:
+        """What lies side by side in memory from a row on, for each lane of a vector.
+
+        ``beside``: how far from there, and from where the writer is.
+        """
         b, writer, width = self.nest.b, self.nest.writer, self.width
         assert term.node is not None
         scalar, last = arithmetic.STORED[term.dtype], len(self.nest.sizes) - 1
-        own = [(v, c) for v, c in term.at.terms if v not in self.run.variables]
-        offset = writer.offset(Affine(term.at.const, tuple(own)))
+        apart = self.run.variables if self.along == last else (*self.run.variables, last - 1, last)
+        own = [(v, c) for v, c in term.at.terms if v not in apart]
+        offset = b.iadd(writer.offset(Affine(term.at.const, tuple(own))), beside)
         # where memory goes down, the last row comes first
         if self.run.sign > 0:
             offset = b.iadd(offset, row)
         else:
             offset = b.isub(offset, b.iadd(row, count - 1))
-        step, size = term.at.coefficient(last), term.node.numel
-        low, high = term.at.bounds(self.nest.sizes)
+        step, size = term.at.coefficient(self.along), term.node.numel
         some = None if count == width else b.tail_mask(count, width)
         found = []
         for u in range(width):
             at = b.iadd(offset, step * min(u, lanes - 1))
             mask = some
-            if term.guards and (low < 0 or high >= size):  # some places are not there
+            if term.guards:  # some places may not be there
                 places = b.binary("add", b.splat(b.int(at), width), b.counting(width))
                 mask = b.icmp("ult", places, b.const(places.type, size))
                 mask = mask if some is None else b.binary("and", mask, some)
@@ -200,8 +207,62 @@ class Squares:
         return [count - 1 - i for i in range(count)] + [-1] * (self.width - count)
 
 
+class Pairs(Squares):
+    """The same where neighbours come from places apart, two by two: weights for pairs of channels.
+
+    What is read is stored as it is, the two of each pair side by side.
+    """
+
+    def _square(self, row: Int, count: int, column: Int, lanes: int) -> None:
+        b, nest, writer, width = self.nest.b, self.nest, self.nest.writer, self.width
+        (term,), (root,) = self.loads, _stored(nest)
+        last, scalar = len(nest.sizes) - 1, arithmetic.STORED[term.dtype]
+        start = b.imul(column, term.at.coefficient(self.along))
+        sides = [
+            transposed(b, self._lines(term, row, count, lanes, b.iadd(start, parity)))
+            for parity in (0, term.at.coefficient(last))
+        ]
+        place = Affine(root.place.const, tuple([t for t in root.place.terms if t[0] < self.along]))
+        mask = None if lanes == width else b.tail_mask(2 * lanes, 2 * width)
+        before = writer.row, writer.of_row
+        for i in range(count):
+            self._decode(b.iadd(row, i), list(self.run.variables))
+            writer.enter_row()
+            at = b.iadd(writer.offset(place), b.imul(column, 2))
+            to = b.pointer(writer.buffer(nest._key(root)), at, scalar)
+            order = [side * width + j for j in range(width) for side in (0, 1)]
+            both = b.shuffle(sides[0][i], sides[1][i], order)
+            if mask is None:
+                b.store(both, to)
+            else:
+                b.masked_store(both, to, mask)
+        writer.row, writer.of_row = before
+
+
+def _pairs(nest: LoopNest) -> Pairs | None:
+    """The squares of a nest that brings numbers of two bytes together by pairs."""
+    last, stored = len(nest.sizes) - 1, _stored(nest)
+    if nest.sizes[-1:] != [2] or nest.rows < 2 or len(_across(nest)) != 1 or len(stored) != 1:
+        return None
+    term, place = stored[0].term, stored[0].place
+    if term.op != "load" or term.guards or term.dtype.itemsize != 2:
+        return None
+    width = nest.target.vector_bytes // 4
+    run = find_run(term.at, nest.sizes, last - 1)
+    if (
+        term.at.coefficient(last - 1) in (0, 1) or nest.sizes[last - 1] < width
+        or (place.coefficient(last), place.coefficient(last - 1)) != (1, 2)
+        or run.count < FEWEST
+    ):  # fmt: skip
+        return None
+    return Pairs(nest, run, [term], width)
+
+
 def squares(nest: LoopNest) -> Squares | None:
     """The squares of a nest that reads across enough rows at once; None for any other."""
+    found = _pairs(nest)
+    if found is not None:
+        return found
     loads = _across(nest)
     runs = [find_run(t.at, nest.sizes, nest.rows) for t in loads]
     best = max(runs, key=lambda run: run.count, default=None)
