@@ -10,8 +10,8 @@ movement      ``reshape``, ``permute``, ``expand``, ``slice``, ``pad``, ``concat
               goes where; most of them cost nothing, they become index arithmetic;
 ``reduce``    over a run of dimensions, which stay with size one;
 ``iota``      the index along a dimension; ``take``: elements by computed index;
-``scatter``   elements added to or put into an array at computed indices; ``scatter_along`` with
-              an index of its own for each element;
+``scatter``   elements added to, put into or joined with an array at computed indices;
+              ``scatter_along`` with an index of its own for each element;
 ``scan``      running sums, products and extremes along a dimension;
 ``matmul``    products of (batches of) matrices;
 ``conv``      convolution of images that lie channels-last, with ``conv_input_gradient`` and
