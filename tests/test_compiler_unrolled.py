@@ -123,6 +123,19 @@ def test_sums_of_batches_and_of_reshaped_products():
         assert _count(made[-1], "matmul") == 2
 
 
+def test_sums_of_operands_some_of_which_are_reshaped():
+    w, flat = torch.randn(5, 3), torch.randn(12)
+    rest = [torch.randn(3, 4) for _ in range(4)]
+    for x in (w, flat, *rest):
+        x.tolist()  # inputs of the program
+    with compiling() as made:
+        total = w @ flat.view(3, 4)
+        for part in rest:
+            total = total + w @ part
+        (total * 2).sum().item()
+        assert _count(made[-1], "matmul") == 1
+
+
 def test_a_product_that_is_kept_is_not_summed():
     with compiling():
         pairs = [(torch.randn(4, 3), torch.randn(3, 5)) for _ in range(6)]

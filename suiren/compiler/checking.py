@@ -168,7 +168,8 @@ def _nearby(x: np.ndarray, kind: str, random: Any) -> np.ndarray:
     step = max(EPSILON[kind], EPSILON[x.dtype.name])
     factor = 1 + step * random.uniform(-1, 1, x.shape)
     exact = x.astype(np.float64)
-    exact = np.where(exact == np.rint(exact), exact, exact * factor)  # counts stay counts
+    counts = (exact == np.rint(exact)) & (np.abs(exact) < 1 / step)  # stay as they are
+    exact = np.where(counts, exact, exact * factor)
     return np.asarray(exact).astype(x.dtype)
 
 

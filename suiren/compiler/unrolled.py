@@ -282,10 +282,10 @@ class _Sums:
 def _total(terms: Sequence[Node]) -> Node:
     """The sum of the terms, of what they were before all of them were moved alike."""
     first = terms[0]
-    if len(terms) > 1 and first.op in ("permute", "reshape"):
+    moved = first.op in ("permute", "reshape") and len({(x.op, x.attributes) for x in terms}) == 1
+    if len(terms) > 1 and moved:
         inner = [x.inputs[0] for x in terms]
-        alike = {(x.op, x.attributes, i.shape) for x, i in zip(terms, inner, strict=True)}
-        if len(alike) == 1:
+        if len({x.shape for x in inner}) == 1:
             g = first.graph
             return g.make(first.op, (_total(inner),), first.attributes, first.shape, first.dtype)
     return _added(sorted(terms, key=lambda x: x.index))
