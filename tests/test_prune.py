@@ -120,7 +120,8 @@ def orthogonals(torch, note, refused):
                 layer(torch.arange(float(shape[0]))).square().sum().backward()
                 note(original.grad)
     layer = orthogonal(torch.nn.Linear(3, 3))
-    wanted = torch.arange(9.0).view(3, 3).cos()
+    # of full rank: of another, rounding decides the signs
+    wanted = torch.arange(9.0).square().cos().view(3, 3)
     layer.weight = wanted
     note(layer.weight, repr(layer))
 
