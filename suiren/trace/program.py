@@ -27,13 +27,13 @@ from suiren.trace.value import Value
 
 _JIT = os.environ.get("SUIREN_JIT", "")
 COMPILE_AT = {"0": float("inf"), "1": 1}.get(_JIT, 2)  # how often a key has to be seen
-# What a compiled run saves is about a microsecond an entry, and one for so many bytes of results.
-# To compile takes ten milliseconds and more, half a millisecond an entry or more. So programs that
-# save little, small ones and long ones over little data (loops unrolled), wait until what they
-# could have saved comes to a part of that.
-ENTRY_BYTES = 1 << 12
-SMALL_ENTRIES, SMALL_COST, SMALL_PATIENCE = 32, 3000, 32
-LONG_ENTRIES, LONG_COST, LONG_PATIENCE = 128, 200, 32
+# To compile takes ten milliseconds and more, to interpret a small program tens of microseconds:
+# those of few entries and bytes wait until they have been seen so often.
+SMALL_ENTRIES, SMALL_BYTES, SMALL_PATIENCE = 16, 1 << 16, 32
+# To compile takes half a millisecond an entry or more; what a compiled run saves is about a
+# microsecond an entry, and one for so many bytes of results. Long programs over little data (loops
+# unrolled) wait until what they could have saved comes to a part of that.
+LONG_ENTRIES, LONG_COST, LONG_PATIENCE, ENTRY_BYTES = 128, 64, 32, 1 << 12
 # To interpret large convolutions once takes longer than to compile them: they do not wait.
 HEAVY, HEAVY_BYTES = "convolution", 16 << 20
 # Nor does what writes so much memory that to interpret it takes as long as to compile it.
@@ -114,11 +114,10 @@ class Program:
         # how often it is seen before it is compiled
         entries = key[0]
         nbytes = sum([meta.nbytes for entry in entries for meta in entry[3]])
-        work = 1 + len(entries) + nbytes // ENTRY_BYTES
-        self.patience = 2
-        if len(entries) <= SMALL_ENTRIES:
-            self.patience = max(2, min(SMALL_PATIENCE, SMALL_COST // work))
+        small = len(entries) <= SMALL_ENTRIES and nbytes <= SMALL_BYTES
+        self.patience = SMALL_PATIENCE if small else 2
         if len(entries) > LONG_ENTRIES:
+            work = len(entries) + nbytes // ENTRY_BYTES
             self.patience = min(LONG_PATIENCE, 2 + LONG_COST * len(entries) // work)
         if nbytes >= HEAVY_BYTES:
             heavy = [entry[3] for entry in entries if entry[0].name.startswith(HEAVY)]
