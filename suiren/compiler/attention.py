@@ -16,7 +16,6 @@ rows are kept whole here, so that no sum is rescaled.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -27,6 +26,7 @@ from suiren.compiler.graph import Graph
 from suiren.compiler.index import Affine, NotAffine, TooCoarse, ravel, unravel
 from suiren.compiler.node import Node, base_of, constant_of, is_uniform
 from suiren.compiler.operands import Operand, Variables, element, reachable, users_of
+from suiren.compiler.rewriting import Copy, ordered
 
 KERNELS = frozenset(["attend", "attend_gradient"])
 LONGEST = 8192  # columns of a row of scores
@@ -370,26 +370,20 @@ class _Rewriter:
                 self.by_result.update(dict.fromkeys((own.by_q, own.by_k, own.by_v), own))
 
     def graph(self) -> Graph:
-        new = Graph()
-        made: dict[Node, Node] = {}
+        copy = Copy(self.old)
         order = self._order()
         if order is None:
             return self.old
         for item in order:
             if isinstance(item, Forward):
-                new.source = item.result.source
-                self._forward(new, item, made)
+                copy.new.source = item.result.source
+                self._forward(copy.new, item, copy.made)
             elif isinstance(item, Backward):
-                new.source = item.by_q.source
-                self._backward(new, item, made)
+                copy.new.source = item.by_q.source
+                self._backward(copy.new, item, copy.made)
             else:
-                new.source = item.source
-                inputs = [made[x] for x in item.inputs]
-                made[item] = new.make(item.op, inputs, item.attributes, item.shape, item.dtype)
-        new.source = None
-        new.outputs = [made[x] for x in self.old.outputs]
-        new.checks = [made[x] for x in self.old.checks]
-        return new
+                copy.node(item)
+        return copy.finished()
 
     def _needs(self, item: Any) -> list[Any]:
         """What has to be there before: nodes, or what was found in their place."""
@@ -403,31 +397,14 @@ class _Rewriter:
 
     def _order(self) -> list[Any] | None:
         """All that is needed, in the old order as far as possible; None if it goes in circles."""
-        ends = [self.by_result.get(x, x) for x in (*self.old.outputs, *self.old.checks)]
-        users: dict[Any, list[Any]] = {}
-        waiting: dict[Any, int] = {}
-        todo = list(ends)
+        todo = [self.by_result.get(x, x) for x in (*self.old.outputs, *self.old.checks)]
+        needs: dict[Any, set[Any]] = {}
         while todo:
             item = todo.pop()
-            if item in waiting:
-                continue
-            needs = set(self._needs(item))
-            waiting[item] = len(needs)
-            for x in needs:
-                users.setdefault(x, []).append(item)
-            todo.extend(needs)
-        ready = [(_place(x), n, x) for n, x in enumerate(waiting) if not waiting[x]]
-        heapq.heapify(ready)
-        count, found = len(waiting), []
-        while ready:
-            _, _, item = heapq.heappop(ready)
-            found.append(item)
-            for user in users.get(item, ()):
-                waiting[user] -= 1
-                if not waiting[user]:
-                    count += 1
-                    heapq.heappush(ready, (_place(user), count, user))
-        return found if len(found) == len(waiting) else None
+            if item not in needs:
+                needs[item] = set(self._needs(item))
+                todo.extend(needs[item])
+        return ordered(needs, _place)
 
     def _forward(self, new: Graph, item: Forward, made: dict[Node, Node]) -> None:
         steps, extra = _described(item.changes, made)

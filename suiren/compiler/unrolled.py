@@ -16,13 +16,13 @@ and parts that were cut out of one array are that array.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 
 from suiren import dtypes
 from suiren.compiler.graph import Graph
 from suiren.compiler.node import ELEMENTWISE, Node, base_of
 from suiren.compiler.operands import reachable, users_of
+from suiren.compiler.rewriting import Copy, ordered
 
 FEWEST = 4  # steps that are worth it
 LONG = 512  # products with so many rows, or sums of so long products, are efficient by themselves
@@ -154,31 +154,6 @@ def _in_order(steps: Sequence[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
     return sorted(steps, key=lambda step: [_moved(x).index for x in step])
 
 
-class _Copy:
-    """A graph made again, node by node."""
-
-    def __init__(self, old: Graph):
-        self.old = old
-        self.new = Graph()
-        self.made: dict[Node, Node] = {}
-
-    def node(self, node: Node) -> Node:
-        self.new.source = node.source
-        inputs = [self.made[x] for x in node.inputs]
-        made = self.new.make(node.op, inputs, node.attributes, node.shape, node.dtype)
-        self.made[node] = made
-        return made
-
-    def inputs(self, node: Node) -> tuple[Node, ...]:
-        return tuple([self.made[x] for x in node.inputs])
-
-    def finished(self) -> Graph:
-        self.new.source = None
-        self.new.outputs = [self.made[x] for x in self.old.outputs]
-        self.new.checks = [self.made[x] for x in self.old.checks]
-        return self.new
-
-
 # ---- sums
 
 
@@ -188,7 +163,7 @@ def _summed(graph: Graph) -> Graph:
     sums = _Sums(graph, nodes)
     if not sums.leaves:
         return graph
-    copy = _Copy(graph)
+    copy = Copy(graph)
     for node in nodes:
         if node in sums.leaves:
             copy.new.source = node.source
@@ -254,7 +229,7 @@ class _Sums:
             kinds.setdefault(self._kind(leaf), []).append(leaf)
         return kinds
 
-    def total(self, copy: _Copy, leaves: Sequence[Node]) -> Node:
+    def total(self, copy: Copy, leaves: Sequence[Node]) -> Node:
         """The sum, the leaves of a kind at once."""
         g = copy.new
         rest: list[Node] = []
@@ -327,7 +302,7 @@ def _together(graph: Graph) -> Graph:
     users = users_of(nodes)
     outside = {*graph.outputs, *graph.checks}
     unit_of = {product: unit for unit in units for product in unit}
-    copy = _Copy(graph)
+    copy = Copy(graph)
     fresh: set[Node] = set()
     for item in _ordered(nodes, unit_of):
         if isinstance(item, tuple):
@@ -411,39 +386,25 @@ def _merge(unit: Sequence[Node], before: dict[Node, int], bits: dict[Node, int])
     return True
 
 
-def _ordered(nodes: Sequence[Node], unit_of: dict[Node, tuple]) -> Iterator[Node | tuple]:
+def _ordered(nodes: Sequence[Node], unit_of: dict[Node, tuple]) -> list[Node | tuple]:
     """All nodes, those of a unit as one when all of them can be computed; else in their order."""
-    users: dict[Node | tuple, list[Node | tuple]] = {}
-    waiting: dict[Node | tuple, int] = {}
+    needs: dict[Node | tuple, set[Node | tuple]] = {}
     for node in nodes:
         item = unit_of.get(node, node)
-        if item in waiting:
-            continue
-        members = item if isinstance(item, tuple) else (item,)
-        needs = {unit_of.get(x, x) for member in members for x in member.inputs}
-        waiting[item] = len(needs)
-        for x in needs:
-            users.setdefault(x, []).append(item)
-    ready = [(_place(item), item) for item, count in waiting.items() if not count]
-    heapq.heapify(ready)
-    done = 0
-    while ready:
-        _, item = heapq.heappop(ready)
-        done += 1
-        yield item
-        for user in users.get(item, ()):
-            waiting[user] -= 1
-            if not waiting[user]:
-                heapq.heappush(ready, (_place(user), user))
-    if done != len(waiting):
+        if item not in needs:
+            members = item if isinstance(item, tuple) else (item,)
+            needs[item] = {unit_of.get(x, x) for member in members for x in member.inputs}
+    found = ordered(needs, _place)
+    if found is None:
         raise AssertionError("products that need each other were put together")
+    return found
 
 
 def _place(item: Node | tuple[Node, ...]) -> int:
     return item[0].index if isinstance(item, tuple) else item.index
 
 
-def _make_together(copy: _Copy, unit: tuple[Node, ...]) -> None:
+def _make_together(copy: Copy, unit: tuple[Node, ...]) -> None:
     """One product for the unit, and the rows of each of its members."""
     g = copy.new
     b = copy.made[unit[0].inputs[1]]
