@@ -22,7 +22,6 @@ from suiren.compiler.target import Target
 
 ALIGNMENT = 64
 _NOTHING = frozenset(["part", "concat", "update", "none"])  # others write or hold them
-_SPECIAL = frozenset(["host", "correlate", "depthwise_sums", "winograd_weight"])
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Plan:
         self.steps: list[Step] = []
         self.outputs = set(graph.outputs)
         self.templates: Templates = {}
-        plain = [group for group in fusion.groups if _has_loops(group)]
+        plain = [group for group in fusion.groups if _kind(group) == "loops"]
         self.loops = LoopTemplates(plain, target)
         self.sizes: dict[Any, int] = {}  # bytes of what lies in the arena
         for group in fusion.groups:
@@ -57,24 +56,25 @@ class Plan:
 
     def _add(self, group: Group, target: Target) -> None:
         first = group.roots[0]
-        if first.op == "host":
+        kind = _kind(group)
+        if kind == "host":
             step = Step(group, None)
             step.reads = {i for i in first.inputs}
             self.steps.append(step)
             return
-        if first.op in _NOTHING or 0 in group.sizes:
+        if kind == "nothing":
             return
-        if first.op in ORDERED:
+        if kind == "ordered":
             made = scatter.kernels(group, target)
-        elif first.op in ("correlate", "depthwise_sums"):
+        elif kind == "sums":
             made = convolution.sums(group, target)
-        elif first.op == "winograd_weight":
+        elif kind == "winograd_weight":
             made = convolution.weight_kernels(group, target)
-        elif first.op in KERNELS:
+        elif kind == "attention":
             made = attention.kernels(group, target)
-        elif group.product and group.product.op != "matmul":
+        elif kind == "convolution":
             made = convolution.kernels(group, target)
-        elif group.product:
+        elif kind == "matmul":
             made = products.kernels(group, target, self.templates)
         else:
             made = self.loops.kernels(group)
@@ -207,13 +207,24 @@ class Plan:
         return found
 
 
-def _has_loops(group: Group) -> bool:
-    """Whether the group is a loop nest, and no product or kernel of a special kind."""
+def _kind(group: Group) -> str:
+    """Which code writes the group's kernels."""
     first = group.roots[0].op
-    return (
-        group.product is None and 0 not in group.sizes and first not in _NOTHING
-        and first not in ORDERED and first not in KERNELS and first not in _SPECIAL
-    )  # fmt: skip
+    if first == "host":
+        return "host"
+    if first in _NOTHING or 0 in group.sizes:
+        return "nothing"
+    if first in ORDERED:
+        return "ordered"
+    if first in ("correlate", "depthwise_sums"):
+        return "sums"
+    if first == "winograd_weight":
+        return "winograd_weight"
+    if first in KERNELS:
+        return "attention"
+    if group.product:
+        return "matmul" if group.product.op == "matmul" else "convolution"
+    return "loops"
 
 
 def _is_scratch(key: Any) -> bool:
