@@ -102,26 +102,13 @@ def _store(b: Emitter, value: Operand, base: Operand, at: Int, kind: dtype, mask
         b.masked_store(value, pointer, mask)
 
 
-def _add(b: Emitter, kind: dtype, x: Operand, y: Operand) -> Operand:
-    if kind is dtypes.bool:
-        return b.binary("or", x, y)
-    if kind.is_half:
-        wide = [arithmetic.cast(b, v, kind, dtypes.float32) for v in (x, y)]
-        return arithmetic.cast(b, b.fadd(*wide), dtypes.float32, kind)
-    return arithmetic.apply(b, "add", kind, [x, y])
-
-
 def _joined(b: Emitter, how: str, kind: dtype, x: Operand, y: Operand) -> Operand:
     """What becomes of an element at which another one arrives."""
-    if how == "add":
-        return _add(b, kind, x, y)
-    if kind is dtypes.bool:
-        return b.binary("or" if how == "max" else "and", x, y)
+    how = {"add": "sum"}.get(how, how)
     if kind.is_half:
         wide = [arithmetic.cast(b, v, kind, dtypes.float32) for v in (x, y)]
-        found = arithmetic.apply(b, how, dtypes.float32, wide)
-        return arithmetic.cast(b, found, dtypes.float32, kind)
-    return arithmetic.apply(b, how, kind, [x, y])
+        return arithmetic.cast(b, join(b, how, dtypes.float32, *wide), dtypes.float32, kind)
+    return join(b, how, kind, x, y)
 
 
 def _scatter(node: Node, target: Target) -> Kernel:
