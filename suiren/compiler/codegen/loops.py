@@ -133,7 +133,7 @@ class LoopNest:
             self.squares.write(begin, end)
         elif self.kept > 1 and self._columns():
             with b.loop(begin, end) as kept:
-                self._decode(kept, 0, self.resolver.kept_rows or 0)
+                self.decode(kept, range(self.resolver.kept_rows or 0))
                 self._row_loop(0, self.row_count // self.kept, self.resolver.kept_rows or 0)
         else:
             self._row_loop(begin, end, 0)
@@ -188,15 +188,14 @@ class LoopNest:
 
     # ---- rows
 
-    def _decode(self, number: Int, first: int, last: int) -> None:
-        """The variables first..last-1 from their joint number."""
-        b, variables = self.b, self.writer.variables
-        for v in range(last - 1, first - 1, -1):
-            if v == first:
-                variables[v] = number
-            else:
-                variables[v] = b.imod(number, self.sizes[v])
-                number = b.idiv(number, self.sizes[v])
+    def decode(self, number: Int, variables: Sequence[int]) -> None:
+        """These variables from their joint number, the last one changing fastest."""
+        b = self.b
+        for v in reversed(variables[1:]):
+            self.writer.variables[v] = b.imod(number, self.sizes[v])
+            number = b.idiv(number, self.sizes[v])
+        for v in variables[:1]:
+            self.writer.variables[v] = number
 
     def _row_loop(self, begin: Int, end: Int, first: int) -> None:
         b = self.b
@@ -242,7 +241,7 @@ class LoopNest:
         return (bool(columns) or settled) and long and bytes_ <= SCRATCH_BYTES
 
     def _one_row(self, row: Int, first: int) -> None:
-        self._decode(row, first, self.rows)
+        self.decode(row, range(first, self.rows))
         self.writer.enter_row()
         for level in range(self.levels):
             if level:

@@ -89,7 +89,7 @@ class Squares:
             cut = b.imod(unit, self.cuts)
             unit = b.idiv(unit, self.cuts)
             band = b.imod(unit, self.bands)
-            self._decode(b.idiv(unit, self.bands), self.outer[::-1])
+            self.nest.decode(b.idiv(unit, self.bands), self.outer)
             writer.enter_row()
             first, left = b.imul(band, self.rows), b.imul(cut, self.columns)
             high = self._extent(first, self.rows, self.run.count, self.bands)
@@ -118,14 +118,6 @@ class Squares:
             if lanes and not (isinstance(start, int) and start == stop)
         ]  # fmt: skip
 
-    def _decode(self, number: Int, variables: list[int]) -> None:
-        """Variables from their joint number, the first one changing fastest."""
-        b, nest = self.nest.b, self.nest
-        for i, v in enumerate(variables):
-            last = i == len(variables) - 1
-            nest.writer.variables[v] = number if last else b.imod(number, nest.sizes[v])
-            number = b.idiv(number, nest.sizes[v])
-
     def _square(self, row: Int, count: int, column: Int, lanes: int) -> None:
         """``count`` rows of one vector, of which so many lanes are there."""
         b, nest, writer, width = self.nest.b, self.nest, self.nest.writer, self.width
@@ -135,7 +127,7 @@ class Squares:
         stores = _stored(nest)
 
         def one(i: Int, values: list[Operand]) -> None:
-            self._decode(b.iadd(row, i), list(self.run.variables))
+            nest.decode(b.iadd(row, i), self.run.variables[::-1])
             writer.enter_row()
             nest._row_values(0)
             writer.enter_place(column, mask)
@@ -226,7 +218,7 @@ class Pairs(Squares):
         mask = None if lanes == width else b.tail_mask(2 * lanes, 2 * width)
         before = writer.row, writer.of_row
         for i in range(count):
-            self._decode(b.iadd(row, i), list(self.run.variables))
+            nest.decode(b.iadd(row, i), self.run.variables[::-1])
             writer.enter_row()
             at = b.iadd(writer.offset(place), b.imul(column, 2))
             to = b.pointer(writer.buffer(nest._key(root)), at, scalar)
@@ -282,7 +274,7 @@ def strips(nest: LoopNest, begin: Int, end: Int) -> None:
 
     def rows(first: Int, stop: Int, column: Int, mask: Operand | None) -> None:
         with b.loop(first, stop) as row:
-            nest._decode(row, 0, nest.rows)
+            nest.decode(row, range(nest.rows))
             nest.writer.enter_row()
             nest._row_values(0)
             nest.writer.enter_place(column, mask)
