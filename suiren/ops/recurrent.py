@@ -155,21 +155,18 @@ class gru_cell:
         return h.flat
 
     def evaluate(given, state, h):
-        _, update, new, _ = _gru_gates(_pieces(given, 3), _pieces(state, 3))
+        _, update, new, _ = _evaluated_gru_gates(_pieces(given, 3), _pieces(state, 3))
         return (h - new) * update + new
 
     def decompose(g, given, state, h):
-        _, update, new, _ = _lowered_gru_gates(g, given, state)
+        _, update, new, _ = gru_gates(_parts(g, given, 3), _parts(g, state, 3))
         return (h - new) * update + new
 
     def backward(grad, given, state, h):
         if not mode.grad:
             return _gru_cell_gradient(grad, given, state, h)
-        parts = given.chunk(3, -1), state.chunk(3, -1)
-        reset, update, new = [a + b for a, b in zip(*parts, strict=True)]
-        reset, update, last = reset.sigmoid(), update.sigmoid(), parts[1][2]
-        new = (parts[0][2] + reset * last).tanh()
-        by_given, by_state, by_h = _gru_gradients(grad, (reset, update, new, last), h)
+        gates = gru_gates(given.chunk(3, -1), state.chunk(3, -1))
+        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
         return cat(by_given, -1), cat(by_state, -1), by_h
 
 
@@ -188,25 +185,25 @@ class _gru_cell_gradient:
         return given.flat, state.flat, h.flat
 
     def evaluate(grad, given, state, h):
-        gates = _gru_gates(_pieces(given, 3), _pieces(state, 3))
+        gates = _evaluated_gru_gates(_pieces(given, 3), _pieces(state, 3))
         by_given, by_state, by_h = _gru_gradients(grad, gates, h)
         return np.concatenate(by_given, -1), np.concatenate(by_state, -1), by_h
 
     def decompose(g, grad, given, state, h):
-        by_given, by_state, by_h = _gru_gradients(grad, _lowered_gru_gates(g, given, state), h)
+        gates = gru_gates(_parts(g, given, 3), _parts(g, state, 3))
+        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
         dim = given.ndim - 1
         return g.concat(by_given, dim), g.concat(by_state, dim), by_h
 
 
-def _gru_gates(given, state):
+def _evaluated_gru_gates(given, state):
     """reset, update, new and the state's part of new, of NumPy arrays."""
     reset, update = [logistic(a + b) for a, b in zip(given[:2], state[:2], strict=True)]
     return reset, update, accurate.tanh(given[2] + reset * state[2]), state[2]
 
 
-def _lowered_gru_gates(g, given, state):
-    """The same as nodes of the compiler's graph."""
-    given, state = _parts(g, given, 3), _parts(g, state, 3)
+def gru_gates(given, state):
+    """The same of tensors, or of nodes of the compiler's graph."""
     reset, update = [(a + b).sigmoid() for a, b in zip(given[:2], state[:2], strict=True)]
     return reset, update, (given[2] + reset * state[2]).tanh(), state[2]
 

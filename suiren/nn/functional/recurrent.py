@@ -44,11 +44,8 @@ def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Ten
 
     For GRUCell, whose results PyTorch makes of these operators.
     """
-    reset_given, update_given, new_given = given.chunk(3, -1)
-    reset_state, update_state, new_state = ops.linear(h, w_hh, b_hh).chunk(3, -1)
-    reset = (reset_given + reset_state).sigmoid()
-    update = (update_given + update_state).sigmoid()
-    new = (new_given + reset * new_state).tanh()
+    state = ops.linear(h, w_hh, b_hh).chunk(3, -1)
+    _, update, new, _ = recurrent.gru_gates(given.chunk(3, -1), state)
     return (h - new) * update + new
 
 
