@@ -58,7 +58,7 @@ class Operator:
     __slots__ = (
         "name", "arguments", "attributes", "infer", "evaluate", "formulas", "backward", "plans",
         "consumes", "widen", "results", "view", "write", "node_name", "node_name_of", "_savings",
-        "doc", "differentiable", "decompose", "kinds", "module", "one_device",
+        "doc", "differentiable", "decompose", "kinds", "module", "one_device", "lasting",
     )  # fmt: skip
 
     def __init__(self, name: str, definition: type, options: dict[str, Any]):
@@ -73,6 +73,7 @@ class Operator:
         self.decompose = own("decompose")
         self.consumes: int | None = own("consumes")
         self.one_device: bool = own("one_device", False)  # no tensors elsewhere, see _placed
+        self.lasting: bool = own("lasting", False)  # its results are kept whatever becomes of them
         self.widen: bool = options.get("widen", own("widen", False))
         self.view = bool(own("write"))
         self.write = own("write")

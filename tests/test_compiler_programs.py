@@ -326,3 +326,19 @@ def test_maxima_of_long_windows(shape, kernel):
         best.backward(suiren.arange(best.numel()).reshape(best.shape).float())
         places.tolist(), x.grad.tolist()
     assert made
+
+
+@needs_compiler
+def test_slices_of_what_was_put_together():
+    """Within a part, over several, backwards, with steps, and of nothing."""
+    suiren.manual_seed(0)
+    parts = [suiren.randn(3, n, requires_grad=True) for n in (2, 4, 1)]
+    for bounds in ((2, 5), (3, 3), (1, 4), (6, 7), (2, 6, 2), (0, 7, 3)):
+        where = slice(*bounds)
+        with compiling() as made:
+            whole = suiren.cat([x.sin() for x in parts], 1)
+            found = suiren.cat([whole[:, where].exp(), whole[1:2, where].cos()])
+            found.sum().backward()
+            turned = whole.flip(1)[:, where] * 2
+            assert suiren.equal(turned, whole.flip(1)[:, where] + whole.flip(1)[:, where])
+        assert made

@@ -472,10 +472,18 @@ def connect(
     if kind.kept_results:
         saved = [None] * kind.widths[1]
         for i in kind.kept_results:
-            saved[i] = Saved(outputs[i], node, i)
+            saved[i] = kept = Saved(outputs[i], node, i)
+            if operator.lasting:
+                kept.counter, kept.version = _Unwritten, 0
         node.saved_results = saved
     if _anomaly.on:
         node.traceback = _anomaly.forward_lines()
+
+
+class _Unwritten:
+    """Stands for the counter of what may be written to: its Value is kept and stays as it was."""
+
+    version = 0
 
 
 class _Anomaly:

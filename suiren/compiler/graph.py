@@ -244,6 +244,10 @@ class Graph:
         shape = tuple([count for _, count, _ in ranges])
         if is_uniform(x):
             return self.expand(x.inputs[0] if x.op == "expand" else x, shape)
+        if x.op == "concat":
+            part, ranges = _within_part(x, ranges)
+            if part is not x:
+                return self.slice(part, ranges)
         backwards = self._scanned_backwards(x, ranges)
         return backwards or self.make("slice", (x,), (ranges,), shape, x.dtype)
 
@@ -487,6 +491,20 @@ def _check_floating(name: str, a: Node, b: Node) -> None:
         raise NotNative(f"{name} of {a.dtype.name} and {b.dtype.name}")
     if 0 in (*a.shape, *b.shape):
         raise NotNative(f"{name} of nothing")
+
+
+def _within_part(x: Node, ranges: tuple) -> tuple[Node, tuple]:
+    """The part of a concatenation in which all of a slice lies, and the slice of it."""
+    (dim,) = x.attributes
+    first, count, step = ranges[dim]
+    last = first + (count - 1) * step
+    start = 0
+    for part in x.inputs:
+        stop = start + part.shape[dim]
+        if count and start <= first < stop and start <= last < stop:
+            return part, (*ranges[:dim], (first - start, count, step), *ranges[dim + 1 :])
+        start = stop
+    return x, ranges
 
 
 def _padded_piece(x: Node) -> tuple[int, list[tuple[int, Node]]] | None:

@@ -54,6 +54,7 @@ from suiren.ops import (  # noqa: F401
     random_filling,
     ranges,
     recurrent,
+    recurrent_layers,
     reductions,
     repeating,
     replaced_parts,

@@ -1,27 +1,16 @@
 """The elementwise part of a step of LSTM and GRU, as one operator with one for its gradient.
 
-A sequence of thirty steps would otherwise record some four hundred operators each way. When the
-gradient is itself to be differentiated, it is composed of other operators instead.
-Sources: Hochreiter and Schmidhuber 1997; Cho et al. 2014, arXiv:1406.1078; the order of the gates
-is that of torch.nn.LSTM and torch.nn.GRU.
+For steps that are not all of one batch, as in packed sequences; ``recurrent_layers.py`` takes the
+steps of a layer together. When the gradient is itself to be differentiated, it is composed of other
+operators instead. The arithmetic, with its sources, is in ``recurrent_formulas.py``.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from suiren.autograd.mode import mode
 from suiren.dispatch import apply
-from suiren.interpreter import accurate
 from suiren.operator import operator
-from suiren.ops.joining import cat
-from suiren.ops.pointwise import logistic
-
-
-def _pieces(gates, count):
-    """The gates side by side: enter, forget, new, leave, or reset, update, new."""
-    size = gates.shape[-1] // count
-    return [gates[..., i * size : (i + 1) * size] for i in range(count)]
+from suiren.ops.recurrent_formulas import Arrays, Gru, Lstm, Nodes, Tensors
 
 
 @operator(where=(), name="lstm_cell")
@@ -44,39 +33,15 @@ class lstm_cell:
         return c.flat, c.flat
 
     def evaluate(gates, c):
-        enter, forget, new, leave = _pieces(gates, 4)
-        c = logistic(forget) * c + logistic(enter) * accurate.tanh(new)
-        return logistic(leave) * accurate.tanh(c), c
+        return Lstm.next(Arrays, gates, c)
 
     def decompose(g, gates, c):
-        enter, forget, new, leave = _parts(g, gates, 4)
-        c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
-        return leave.sigmoid() * c.tanh(), c
+        return Lstm.next(Nodes, gates, c)
 
     def backward(grads, gates, c, result1):
-        by_h, by_c = grads
         if not mode.grad:
-            return _lstm_cell_gradient(by_h, by_c, gates, c, result1)
-        return _composed(by_h, by_c, gates, c)
-
-
-def _composed(by_h, by_c, gates, c):
-    """The gradients with operators that have gradients themselves."""
-    enter, forget, new, leave = gates.chunk(4, -1)
-    enter, forget, new, leave = enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
-    shown = (forget * c + enter * new).tanh()
-    total = 0 if by_c is None else by_c
-    by_leave = leave * 0
-    if by_h is not None:
-        total = total + by_h * leave * (1 - shown * shown)
-        by_leave = by_h * shown * leave * (1 - leave)
-    pieces = [
-        total * new * enter * (1 - enter),
-        total * c * forget * (1 - forget),
-        total * enter * (1 - new * new),
-        by_leave,
-    ]
-    return cat(pieces, -1), total * forget
+            return _lstm_cell_gradient(*grads, gates, c, result1)
+        return Lstm.back(Tensors, *grads, gates, c, result1)
 
 
 @operator(where=(), name="lstm_cell_gradient")
@@ -94,43 +59,10 @@ class _lstm_cell_gradient:
         return gates.flat, c.flat
 
     def evaluate(by_h, by_c, gates, c, after):
-        enter, forget, new, leave = _pieces(gates, 4)
-        enter, forget, new, leave = (
-            logistic(enter), logistic(forget), accurate.tanh(new), logistic(leave)
-        )  # fmt: skip
-        shown = accurate.tanh(after)
-        total = np.zeros_like(c) if by_c is None else by_c
-        by_leave = np.zeros_like(c)
-        if by_h is not None:
-            total = total + by_h * leave * (1 - shown * shown)
-            by_leave = by_h * shown * leave * (1 - leave)
-        pieces = [
-            total * new * enter * (1 - enter),
-            total * c * forget * (1 - forget),
-            total * enter * (1 - new * new),
-            by_leave,
-        ]
-        return np.concatenate(pieces, -1), total * forget
+        return Lstm.back(Arrays, by_h, by_c, gates, c, after)
 
     def decompose(g, by_h, by_c, gates, c, after):
-        enter, forget, new, leave = _parts(g, gates, 4)
-        enter, forget, new, leave = (
-            enter.sigmoid(), forget.sigmoid(), new.tanh(), leave.sigmoid()
-        )  # fmt: skip
-        shown = after.tanh()
-        total = g.full(c.shape, 0, c.dtype) if by_c is None else by_c
-        by_leave = g.full(c.shape, 0, c.dtype)
-        if by_h is not None:
-            part = by_h * leave * (1 - shown * shown)
-            total = part if by_c is None else total + part
-            by_leave = by_h * shown * leave * (1 - leave)
-        pieces = [
-            total * new * enter * (1 - enter),
-            total * c * forget * (1 - forget),
-            total * enter * (1 - new * new),
-            by_leave,
-        ]
-        return g.concat(pieces, gates.ndim - 1), total * forget
+        return Lstm.back(Nodes, by_h, by_c, gates, c, after)
 
 
 @operator(where=(), name="gru_cell")
@@ -155,19 +87,15 @@ class gru_cell:
         return h.flat
 
     def evaluate(given, state, h):
-        _, update, new, _ = _evaluated_gru_gates(_pieces(given, 3), _pieces(state, 3))
-        return (h - new) * update + new
+        return Gru.next(Arrays, given, state, h)
 
     def decompose(g, given, state, h):
-        _, update, new, _ = gru_gates(_parts(g, given, 3), _parts(g, state, 3))
-        return (h - new) * update + new
+        return Gru.next(Nodes, given, state, h)
 
     def backward(grad, given, state, h):
         if not mode.grad:
             return _gru_cell_gradient(grad, given, state, h)
-        gates = gru_gates(given.chunk(3, -1), state.chunk(3, -1))
-        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
-        return cat(by_given, -1), cat(by_state, -1), by_h
+        return Gru.back(Tensors, grad, given, state, h)
 
 
 @operator(where=(), name="gru_cell_gradient")
@@ -185,40 +113,7 @@ class _gru_cell_gradient:
         return given.flat, state.flat, h.flat
 
     def evaluate(grad, given, state, h):
-        gates = _evaluated_gru_gates(_pieces(given, 3), _pieces(state, 3))
-        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
-        return np.concatenate(by_given, -1), np.concatenate(by_state, -1), by_h
+        return Gru.back(Arrays, grad, given, state, h)
 
     def decompose(g, grad, given, state, h):
-        gates = gru_gates(_parts(g, given, 3), _parts(g, state, 3))
-        by_given, by_state, by_h = _gru_gradients(grad, gates, h)
-        dim = given.ndim - 1
-        return g.concat(by_given, dim), g.concat(by_state, dim), by_h
-
-
-def _evaluated_gru_gates(given, state):
-    """reset, update, new and the state's part of new, of NumPy arrays."""
-    reset, update = [logistic(a + b) for a, b in zip(given[:2], state[:2], strict=True)]
-    return reset, update, accurate.tanh(given[2] + reset * state[2]), state[2]
-
-
-def gru_gates(given, state):
-    """The same of tensors, or of nodes of the compiler's graph."""
-    reset, update = [(a + b).sigmoid() for a, b in zip(given[:2], state[:2], strict=True)]
-    return reset, update, (given[2] + reset * state[2]).tanh(), state[2]
-
-
-def _gru_gradients(grad, gates, h):
-    """Gradients by the gates as the input's and as the state's parts, and by h: any arrays."""
-    reset, update, new, last = gates
-    by_update = grad * (h - new) * update * (1 - update)
-    by_new = grad * (1 - update) * (1 - new * new)
-    by_reset = by_new * last * reset * (1 - reset)
-    return [by_reset, by_update, by_new], [by_reset, by_update, by_new * reset], grad * update
-
-
-def _parts(g, gates, count):
-    """The gates as nodes of the compiler's graph."""
-    size = gates.shape[-1] // count
-    whole = [(0, n, 1) for n in gates.shape[:-1]]
-    return [g.slice(gates, [*whole, (i * size, size, 1)]) for i in range(count)]
+        return Gru.back(Nodes, grad, given, state, h)

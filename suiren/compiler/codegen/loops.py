@@ -27,7 +27,7 @@ from suiren.compiler.index import Affine
 from suiren.compiler.node import Node
 from suiren.compiler.target import Target
 
-TASK_WORK = 500_000  # in element operations: some ten microseconds
+TASK_WORK = 180_000  # in element operations: some four microseconds
 MAX_TASKS = 128
 MAX_PARTIALS = 32  # tasks of a kernel whose results have to be put together
 SCRATCH_BYTES = 32 * 1024  # of values kept for later walks of a row

@@ -14,10 +14,12 @@ import suiren
 from suiren.autocasting import lowered
 from suiren.nn.functional import _from_ops as ops
 from suiren.ops import recurrent
+from suiren.ops.recurrent_formulas import CELLS, Gru, Lstm, Tensors
+from suiren.ops.recurrent_layers import LONGEST, recurrent_layer
 from suiren.tensor import Tensor
 
 # How many blocks of rows the weights of each kind have.
-GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+GATES = {kind: cell.gates for kind, cell in CELLS.items()}
 
 
 def elman_step(mode: str, given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Tensor:
@@ -33,10 +35,7 @@ def lstm_step(
 
     For LSTMCell, whose results PyTorch makes of these operators.
     """
-    gates = given + ops.linear(h, w_hh, b_hh)
-    enter, forget, new, leave = gates.chunk(4, -1)
-    c = forget.sigmoid() * c + enter.sigmoid() * new.tanh()
-    return leave.sigmoid() * c.tanh(), c
+    return Lstm.next(Tensors, given + ops.linear(h, w_hh, b_hh), c)
 
 
 def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Tensor:
@@ -44,9 +43,7 @@ def gru_step(given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Ten
 
     For GRUCell, whose results PyTorch makes of these operators.
     """
-    state = ops.linear(h, w_hh, b_hh).chunk(3, -1)
-    _, update, new, _ = recurrent.gru_gates(given.chunk(3, -1), state)
-    return (h - new) * update + new
+    return Gru.next(Tensors, given, ops.linear(h, w_hh, b_hh), h)
 
 
 def _step(mode: str, given: Tensor, state: tuple[Tensor, ...], weights: Any) -> tuple[Tensor, ...]:
@@ -81,6 +78,12 @@ def run_direction(
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     # The inputs' share of all steps in one product.
     given = ops.linear(input, w_ih, b_ih)  # time, batch, gates
+    if w_hr is None and _alike(given, *state, w_hh) and 0 < len(given) <= LONGEST:
+        layer: Any = recurrent_layer
+        h, c = state if mode == "LSTM" else (*state, None)
+        hs, cs, _ = layer(given, h, c, w_hh, b_hh, mode, reverse)
+        last = 0 if reverse else -1
+        return hs, (hs[last], cs[last])[: len(state)]
     steps = list(given.unbind(0))
     if reverse:
         steps.reverse()
@@ -91,6 +94,12 @@ def run_direction(
     if reverse:
         outputs.reverse()
     return suiren.stack(outputs), state
+
+
+def _alike(*tensors: Any) -> bool:
+    """Whether nothing has to be converted, nor rounded between the operators of a step."""
+    kind = tensors[0].dtype
+    return kind in (suiren.float32, suiren.float64) and all(x.dtype is kind for x in tensors)
 
 
 def run_packed_direction(
