@@ -67,6 +67,18 @@ def test_the_gradient_of_what_is_kept():
     assert suiren.autograd.gradcheck(kept, (given, h, c, w_hh))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_cell_does_not_have_is_empty(kind):
+    """In what is inferred as in what is computed."""
+    _, _, w_hh, *_, h = _case(kind, steps=3)
+    given = suiren.zeros(3, 3, w_hh.shape[0], dtype=h.dtype)
+    c = h if kind == "LSTM" else None
+    found = recurrent_layer(given, h, c, w_hh, None, kind, False)
+    shapes = [tuple(x.shape) for x in found]
+    assert shapes == [x.detach().numpy().shape for x in found]
+    assert shapes[1] == ((3, 3, 4) if kind == "LSTM" else (0,))
+
+
 @needs_compiler
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("kind", KINDS)

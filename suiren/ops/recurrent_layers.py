@@ -16,7 +16,7 @@ from suiren.autograd.mode import mode
 from suiren.dispatch import apply
 from suiren.operator import operator
 from suiren.ops.recurrent_formulas import CELLS, Arrays, Nodes, Tensors, both
-from suiren.trace import meta
+from suiren.trace import Meta, meta
 
 # Steps. Unrolled, longer ones would take long to compile.
 LONGEST = 256
@@ -48,7 +48,9 @@ class recurrent_layer:
             )
         hs = meta((steps, batch, hidden), given.dtype, given.device)
         nothing = meta((0,), given.dtype, given.device)
-        return hs, nothing if c is None else hs, _kept(kind, given, nothing)
+        # an argument that is not there comes as its class
+        all_c = hs if isinstance(c, Meta) else nothing
+        return hs, all_c, given.flat if kind in ("LSTM", "GRU") else nothing
 
     def evaluate(given, h, c, weight, bias, kind, reverse):
         found = _forward(Arrays, given, h, c, weight, bias, kind, reverse)
@@ -63,10 +65,6 @@ class recurrent_layer:
         if mode.grad:
             return _backward(Tensors, *grads, *saved, kind, reverse)
         return apply(_recurrent_layer_gradient.operator, (*grads, *saved), (kind, reverse))
-
-
-def _kept(kind: str, given: Any, nothing: Any) -> Any:
-    return given.flat if kind in ("LSTM", "GRU") else nothing
 
 
 @operator(where=(), name="recurrent_layer_gradient")

@@ -83,7 +83,7 @@ def run_direction(
         h, c = state if mode == "LSTM" else (*state, None)
         hs, cs, _ = layer(given, h, c, w_hh, b_hh, mode, reverse)
         last = 0 if reverse else -1
-        return hs, (hs[last], cs[last])[: len(state)]
+        return hs, tuple(x[last] for x in (hs, cs)[: len(state)])
     steps = list(given.unbind(0))
     if reverse:
         steps.reverse()
