@@ -159,6 +159,22 @@ def test_einsum_errors(equation, text):
         torch.einsum(equation, *operands)
 
 
+def test_gradients_of_distances_by_products():
+    torch.manual_seed(0)
+    mode = {"compute_mode": "donot_use_mm_for_euclid_dist"}
+    a = torch.randn(2, 27, 3, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        b[1] = a[0, 2]  # no distance at all
+    found = torch.autograd.grad(torch.cdist(a, b).pow(2).sin().sum(), (a, b))
+    expected = torch.autograd.grad(torch.cdist(a, b, **mode).pow(2).sin().sum(), (a, b))
+    assert all(torch.allclose(x, y) for x, y in zip(found, expected, strict=True))
+    few = a[0, 3:6].detach().requires_grad_()
+    use = {"compute_mode": "use_mm_for_euclid_dist"}
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda x, y: torch.cdist(x, y, **use), (few, b))
+
+
 def test_chains_powers_and_others():
     a = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     assert torch.linalg.matrix_power(a, 5).tolist() == [[1.0, 5.0], [0.0, 1.0]]

@@ -423,22 +423,25 @@ def _differences(x1: Any, x2: Any) -> Any:
 
 @operator(where=(), name="_cdist_forward", node_name="CdistBackward0")
 class _cdist:
-    """p-norm distances between all rows of two batches of matrices."""
+    """p-norm distances between all rows of two batches of matrices.
+
+    ``large``: the gradients of Euclidean distances are products of matrices.
+    """
 
     tensors = 2
     widen = True
 
-    def call(x1, x2, p):
-        return apply(_cdist.operator, (x1, x2), (p,))
+    def call(x1, x2, p, large):
+        return apply(_cdist.operator, (x1, x2), (p, large))
 
-    def infer(x1, x2, p):
+    def infer(x1, x2, p, large):
         return meta((*x1.shape[:-1], x2.shape[-2]), x1.dtype, x1.device)
 
-    def evaluate(x1, x2, p):
+    def evaluate(x1, x2, p, large):
         apart = np.abs(np.expand_dims(x1, -2) - np.expand_dims(x2, -3))
         return _norms(apart, p).astype(x1.dtype)
 
-    def decompose(g, x1, x2, p):
+    def decompose(g, x1, x2, p, large):
         n = x1.ndim
         apart = (x1.unsqueeze(n - 1) - x2.unsqueeze(n - 2)).abs()
         if not apart.numel:
@@ -453,11 +456,23 @@ class _cdist:
             return (apart * apart).sum((n,)).sqrt()
         return (apart**p).sum((n,)) ** (1 / p)
 
-    def grad_x1(grad, x1, x2, result, p):
+    def grad_x1(grad, x1, x2, result, p, large):
+        if large and p == 2:
+            slopes = _euclidean_slopes(grad, result)
+            return x1 * slopes.sum(-1, keepdim=True) - slopes @ x2
         return sum_(_distance_slope(_differences(x1, x2), grad, result, p), -2)
 
-    def grad_x2(grad, x1, x2, result, p):
+    def grad_x2(grad, x1, x2, result, p, large):
+        if large and p == 2:
+            slopes = _euclidean_slopes(grad, result).mT
+            return x2 * slopes.sum(-1, keepdim=True) - slopes @ x1
         return sum_(_distance_slope(_differences(x1, x2), -grad, result, p), -3)
+
+
+def _euclidean_slopes(grad: Tensor, norm: Tensor) -> Tensor:
+    """What the difference of two vectors is multiplied by, zero where they are equal."""
+    equal = norm == 0
+    return (grad / norm.masked_fill(equal, 1)).masked_fill(equal, 0)
 
 
 def _norms(apart: np.ndarray, p: float) -> np.ndarray:
@@ -496,8 +511,9 @@ def _distance_slope(apart: Tensor, grad: Tensor, norm: Tensor, p: float) -> Tens
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """The p-norm distances between all rows of (..., n, d) and (..., m, d): (..., n, m).
 
-    Distances are always computed from the differences, the most exact of PyTorch's modes.
-    Source: torch.cdist.
+    Distances are always computed from the differences, the most exact of PyTorch's modes; the
+    gradients of Euclidean ones by products of matrices where ``compute_mode`` says so, by default
+    with more than 25 rows. Source: torch.cdist.
 
     >>> import suiren as torch
     >>> torch.cdist(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.]]))
@@ -526,7 +542,10 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     left = x1.to(kind).expand(*lead, *a.shape[-2:])
     right = x2.to(kind).expand(*lead, *b.shape[-2:])
-    return _cdist(left, right, float(p))
+    large = "not" not in (compute_mode or modes[1]) and (
+        compute_mode == modes[2] or max(a.shape[-2], b.shape[-2]) > 25
+    )
+    return _cdist(left, right, float(p), large)
 
 
 @operator(where=(), name="_pdist_forward", node_name="PdistBackward0")
