@@ -5,6 +5,7 @@ import pytest
 
 import suiren
 from suiren.compiler import checking
+from suiren.operator import OPERATORS
 from tests.compiling import compiling, needs_compiler
 
 
@@ -42,3 +43,15 @@ def test_a_wrong_result_is_told(monkeypatch):
     monkeypatch.setattr(suiren.ops.pointwise.sigmoid.operator, "evaluate", lambda x: x)
     with compiling(), pytest.raises(AssertionError, match="compiled and interpreted differ"):
         suiren.rand(20).sigmoid().sum().item()
+
+
+@needs_compiler
+def test_an_infinity_is_passed_where_it_is_rounding_alone(monkeypatch):
+    x = suiren.rand(64) + 1e6
+    with compiling() as made:
+        off = x - x.mean()
+        (1 / (off.sum() - (off * 2).sum() / 2)).item()
+    assert made
+    monkeypatch.setattr(OPERATORS["div"], "evaluate", lambda a, b: np.full_like(a, 5.0))
+    with compiling(), pytest.raises(AssertionError, match="compiled and interpreted differ"):
+        (suiren.ones(3) / suiren.zeros(3)).sum().item()

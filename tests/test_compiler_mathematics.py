@@ -105,7 +105,7 @@ SPECIAL_VALUES = [
     ("atan", -0.0, -0.0), ("atanh", 1.0, INF), ("atanh", -1.0, -INF), ("atanh", 1.5, NAN),
     ("acosh", 1.0, 0.0), ("acosh", 0.5, NAN), ("acosh", INF, INF), ("asinh", -INF, -INF),
     ("softplus", -INF, 0.0), ("softplus", INF, INF), ("log_sigmoid", -INF, -INF),
-    ("log_sigmoid", INF, -0.0),
+    ("log_sigmoid", INF, 0.0),
     ("pow", 0.0, 0.0, 1.0), ("pow", NAN, 0.0, 1.0), ("pow", 1.0, NAN, 1.0), ("pow", -1.0, INF, 1.0),
     ("pow", 0.0, -1.0, INF), ("pow", -0.0, -3.0, -INF), ("pow", -0.0, 3.0, -0.0),
     ("pow", -0.0, 2.0, 0.0), ("pow", -8.0, 1 / 3, NAN), ("pow", -2.0, 3.0, -8.0),

@@ -201,7 +201,7 @@ REFERENCES: dict[str, Callable[..., np.ndarray]] = {
     "log10": np.log10,
     "log1p": np.log1p,
     "softplus": _softplus,
-    "log_sigmoid": lambda x: -_softplus(-x),
+    "log_sigmoid": lambda x: 0 - _softplus(-x),
     "asinh": np.arcsinh,
     "acosh": np.arccosh,
     "atanh": np.arctanh,

@@ -151,7 +151,7 @@ def softplus(x: Value) -> Value:
 
 
 def log_sigmoid(x: Value) -> Value:
-    return -softplus(-x)
+    return 0.0 - softplus(-x)  # where that is nothing, zero and not -0
 
 
 def root_of_pair(high: Value, low: Value) -> Pair:
