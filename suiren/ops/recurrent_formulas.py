@@ -254,34 +254,39 @@ class Gru:
         return by_given, f.joined([by_reset, by_update, by_new * reset]), by_h * update
 
 
-class Tanh:
-    """h = tanh(all that is given)."""
+class Elman:
+    """h = active(all that is given); `back` is the gradient by what is given."""
 
     gates = 1
 
-    @staticmethod
-    def step(f, given, state, h, c):
-        return f.tanh(given + state), None, None
+    @classmethod
+    def step(cls, f, given, state, h, c):
+        return cls.active(f, given + state), None, None
 
-    @staticmethod
-    def gradients(f, by_h, by_c, given, kept, before, h, c):
-        by_total = by_h * (1 - h * h)
+    @classmethod
+    def gradients(cls, f, by_h, by_c, given, kept, before, h, c):
+        by_total = cls.back(f, by_h, h)
         return by_total, by_total, None, None
 
 
-class Relu:
-    """h = relu(all that is given)."""
-
-    gates = 1
+class Tanh(Elman):
+    @staticmethod
+    def active(f, x):
+        return f.tanh(x)
 
     @staticmethod
-    def step(f, given, state, h, c):
-        return f.relu(given + state), None, None
+    def back(f, by_h, h):
+        return by_h * (1 - h * h)
+
+
+class Relu(Elman):
+    @staticmethod
+    def active(f, x):
+        return f.relu(x)
 
     @staticmethod
-    def gradients(f, by_h, by_c, given, kept, before, h, c):
-        by_total = f.masked(by_h, h)
-        return by_total, by_total, None, None
+    def back(f, by_h, h):
+        return f.masked(by_h, h)
 
 
 CELLS: dict[str, Any] = {"LSTM": Lstm, "GRU": Gru, "RNN_TANH": Tanh, "RNN_RELU": Relu}

@@ -64,7 +64,7 @@ class recurrent_layer:
         saved = given, h, c, weight, result0, result1, result2
         if mode.grad:
             return _backward(Tensors, *grads, *saved, kind, reverse)
-        return apply(_recurrent_layer_gradient.operator, (*grads, *saved), (kind, reverse))
+        return _recurrent_layer_gradient(*grads, *saved, kind, reverse)
 
 
 @operator(where=(), name="recurrent_layer_gradient")

@@ -24,8 +24,7 @@ GATES = {kind: cell.gates for kind, cell in CELLS.items()}
 
 def elman_step(mode: str, given: Tensor, h: Tensor, w_hh: Tensor, b_hh: Tensor | None) -> Tensor:
     """tanh or relu of input part plus state part; given, h and the result: (batch, hidden)."""
-    total = given + ops.linear(h, w_hh, b_hh)
-    return total.tanh() if mode == "RNN_TANH" else ops.relu(total)
+    return CELLS[mode].active(Tensors, given + ops.linear(h, w_hh, b_hh))
 
 
 def lstm_step(
