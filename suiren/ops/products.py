@@ -498,9 +498,9 @@ def _distance_slope(apart: Tensor, grad: Tensor, norm: Tensor, p: float) -> Tens
         return grad * apart.sign()
     if p == inf:
         return grad * apart.sign() * (apart.abs() == norm).to(apart.dtype)
-    safe = norm.masked_fill(norm == 0, 1)
     if p == 2:
-        return (grad / safe * apart).masked_fill(norm == 0, 0)
+        return _euclidean_slopes(grad, norm) * apart
+    safe = norm.masked_fill(norm == 0, 1)
     size = apart.abs()
     power = size.masked_fill(size == 0, 1).pow(p - 1).masked_fill(size == 0, 0)
     return (grad * apart.sign() * power / safe.pow(p - 1)).masked_fill(norm == 0, 0)
@@ -542,9 +542,8 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     lead = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     left = x1.to(kind).expand(*lead, *a.shape[-2:])
     right = x2.to(kind).expand(*lead, *b.shape[-2:])
-    large = "not" not in (compute_mode or modes[1]) and (
-        compute_mode == modes[2] or max(a.shape[-2], b.shape[-2]) > 25
-    )
+    many = max(a.shape[-2], b.shape[-2]) > 25
+    large = compute_mode == modes[2] or compute_mode != modes[3] and many
     return _cdist(left, right, float(p), large)
 
 
