@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from suiren.compiler.operands import with_ancestors
 from suiren.interpreter.executor import Interpretation
 
 # relative to the largest element, by dtype: sums of many terms lose more than single operations
@@ -70,7 +71,7 @@ def _convolves_infinities(node: Any, numbers: list[Any]) -> bool:
 
     Compiled ones multiply by zeros that the interpreter leaves out, which makes infinities NaN.
     """
-    if not any(x.op in CONVOLUTIONS for x in _ancestors(node)):
+    if not any(x.op in CONVOLUTIONS for x in with_ancestors([node])):
         return False
     arrays = [np.asarray(x) for x in numbers]
     return not all(np.isfinite(x).all() for x in arrays if x.dtype.name in TOLERANCE)
@@ -82,13 +83,12 @@ def _overflows(node: Any, found: np.ndarray, expected: np.ndarray) -> bool:
     Such products are multiplied in another order; on the way one may leave the range of its type,
     and then be multiplied by zero.
     """
-    products = (x for x in _ancestors(node) if x.op in ("reduce", "scan", "scatter"))
+    products = (x for x in with_ancestors([node]) if x.op in ("reduce", "scan", "scatter"))
     if found.dtype.name not in TOLERANCE or not any("prod" in x.attributes for x in products):
         return False
     a, b = found.astype(np.float64), expected.astype(np.float64)
     lost = [~np.isfinite(x) | (x == 0) for x in (a, b)]
-    same = (a == b) | np.isnan(a) & np.isnan(b)
-    return bool(np.all(same | lost[0] & lost[1]))
+    return bool(np.all(_same(a, b) | lost[0] & lost[1]))
 
 
 def _size(inputs: list[Any]) -> float:
@@ -127,8 +127,13 @@ def _farthest(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference; infinite where one is infinite or NaN and the other is not."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
-        off = np.where((a == b) | np.isnan(a) & np.isnan(b), 0, np.abs(a - b))
+        off = np.where(_same(a, b), 0, np.abs(a - b))
     return float(np.max(np.where(np.isnan(off), np.inf, off), initial=0))
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays have equal numbers, or both NaN."""
+    return (a == b) | np.isnan(a) & np.isnan(b)
 
 
 def _is_undecided(
@@ -197,19 +202,8 @@ def _nearby(x: np.ndarray, kind: str, random: Any) -> np.ndarray:
 def _coarsest(node: Any) -> str:
     """The least precise of the floating types that this was computed with; empty without any."""
     names = list(TOLERANCE)
-    kinds = {x.dtype.name for x in _ancestors(node)}
+    kinds = {x.dtype.name for x in with_ancestors([node])}
     return max(kinds.intersection(names), key=names.index, default="")
-
-
-def _ancestors(node: Any) -> set[Any]:
-    """The node and everything that it was computed from."""
-    seen, todo = set(), [node]
-    while todo:
-        x = todo.pop()
-        if x not in seen:
-            seen.add(x)
-            todo += x.inputs
-    return seen
 
 
 def difference(
@@ -230,7 +224,7 @@ def difference(
     a, b = found.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
         special = np.asarray(~np.isfinite(b))
-        unlike = np.asarray(special & (a != b) & ~(np.isnan(a) & np.isnan(b)))
+        unlike = np.asarray(special & ~_same(a, b))
         if unlike.any():
             return _shown(found, expected, unlike)
         size = np.max(np.abs(b[~special]), initial=0)

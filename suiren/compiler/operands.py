@@ -6,6 +6,8 @@ some rows, permuted, say) is read from there, with strides of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from suiren.compiler.graph import Graph
 from suiren.compiler.index import (
     ZERO,
@@ -135,14 +137,20 @@ def element(x: Node, place: Index, sizes: list[int], direct: bool) -> tuple[Node
 
 def reachable(graph: Graph) -> list[Node]:
     """The nodes that a graph's ends are computed from, in its order."""
+    seen = with_ancestors([*graph.outputs, *graph.checks])
+    return [node for node in graph.nodes if node in seen]
+
+
+def with_ancestors(ends: Sequence[Node]) -> set[Node]:
+    """These nodes and everything that they were computed from."""
     seen: set[Node] = set()
-    todo = [*graph.outputs, *graph.checks]
+    todo = list(ends)
     while todo:
         node = todo.pop()
         if node not in seen:
             seen.add(node)
             todo.extend(node.inputs)
-    return [node for node in graph.nodes if node in seen]
+    return seen
 
 
 def users_of(nodes: list[Node]) -> dict[Node, list[Node]]:
